@@ -1,0 +1,200 @@
+//! The key-value store: versioned values, deterministic and total.
+//!
+//! A put is applied if and only if its version is greater than the key's. A deleted key keeps its version, as a tombstone;
+//! when tombstones are collected, lowest version first, the floor rises to the highest version collected, and a key that is
+//! absent shows the floor. So no write is applied that is older than what was deleted.
+
+use crate::machine::StateMachine;
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// The highest version: the highest integer that a JSON reader with floating-point numbers keeps exact.
+pub const VERSION_MAX: u64 = (1 << 53) - 1;
+
+/// A key with its value and version, as clients see it. An absent or deleted key has the empty value.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Entry {
+    /// The key.
+    pub key: Arc<str>,
+    /// The value; empty if there is none.
+    pub val: Arc<str>,
+    /// The version.
+    pub ver: u64,
+}
+
+/// One write.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Put {
+    /// The key.
+    pub key: Arc<str>,
+    /// The value; the empty one deletes.
+    pub val: Arc<str>,
+    /// The version; without it the next one, whatever the present one is.
+    pub ver: Option<u64>,
+}
+
+/// A command.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Command {
+    /// Writes, in order.
+    Write {
+        /// The writes.
+        puts: Vec<Put>,
+        /// Whether none is applied unless all can be.
+        atomic: bool,
+    },
+    /// Forgets tombstones, lowest version first, until at most this many are left.
+    Collect {
+        /// How many tombstones may stay.
+        keep: u64,
+    },
+}
+
+/// What came of one write.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Written {
+    /// Applied: the entry as it is now.
+    Applied(Entry),
+    /// Not applied: the entry as it was, and is.
+    Conflict(Entry),
+}
+
+/// What a command answers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Reply {
+    /// For every write, what came of it.
+    Written(Vec<Written>),
+    /// The floor after a collection.
+    Collected(u64),
+}
+
+/// A query.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Query {
+    /// One key.
+    Get(Arc<str>),
+    /// The keys that have a value and begin with `prefix`, from `start` on, at most `limit` of them, in order.
+    Keys {
+        /// What they begin with.
+        prefix: Arc<str>,
+        /// The lowest key of interest.
+        start: Arc<str>,
+        /// At most so many.
+        limit: u64,
+    },
+}
+
+/// What a query answers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Answer {
+    /// The entry of a key.
+    Entry(Entry),
+    /// Keys, in order.
+    Keys(Vec<Arc<str>>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Versioned {
+    val: Arc<str>,
+    ver: u64,
+}
+
+/// The store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kv {
+    entries: OrdMap<Arc<str>, Versioned>,
+    /// Deleted keys by version, then key.
+    tombstones: OrdMap<(u64, Arc<str>), ()>,
+    floor: u64,
+}
+
+/// With the counts that `imbl` leaves out.
+impl Hash for Kv {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_usize(self.entries.len());
+        self.entries.hash(state);
+        state.write_u64(self.floor);
+    }
+}
+
+impl Kv {
+    /// The entry of `key`; for an absent key the empty value with the floor as its version.
+    pub fn get(&self, key: &Arc<str>) -> Entry {
+        match self.entries.get(key) {
+            Some(Versioned { val, ver }) => Entry { key: key.clone(), val: val.clone(), ver: *ver },
+            None => Entry { key: key.clone(), val: Arc::from(""), ver: self.floor },
+        }
+    }
+
+    /// The version below which nothing is written to an absent key.
+    pub fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    fn write(&mut self, put: &Put) -> Written {
+        let present = self.get(&put.key);
+        let ver = put.ver.unwrap_or(present.ver + 1);
+        if ver <= present.ver || ver > VERSION_MAX {
+            return Written::Conflict(present);
+        }
+        if present.val.is_empty() {
+            self.tombstones.remove(&(present.ver, put.key.clone()));
+        }
+        if put.val.is_empty() {
+            self.tombstones.insert((ver, put.key.clone()), ());
+        }
+        self.entries.insert(put.key.clone(), Versioned { val: put.val.clone(), ver });
+        Written::Applied(Entry { key: put.key.clone(), val: put.val.clone(), ver })
+    }
+
+    /// A tombstone at the highest version stays: a floor there would let nobody write.
+    fn collect(&mut self, keep: u64) {
+        while self.tombstones.len() as u64 > keep
+            && let Some(((ver, key), ())) = self.tombstones.get_min().cloned()
+            && ver < VERSION_MAX
+        {
+            self.tombstones.remove(&(ver, key.clone()));
+            self.entries.remove(&key);
+            self.floor = self.floor.max(ver);
+        }
+    }
+}
+
+impl StateMachine for Kv {
+    type Command = Command;
+    type Reply = Reply;
+    type Query = Query;
+    type Answer = Answer;
+
+    fn apply(&mut self, command: &Command) -> Reply {
+        match command {
+            Command::Write { puts, atomic } => {
+                let before = self.clone();
+                let written: Vec<Written> = puts.iter().map(|put| self.write(put)).collect();
+                if *atomic && written.iter().any(|w| matches!(w, Written::Conflict(_))) {
+                    *self = before;
+                    return Reply::Written(puts.iter().map(|put| Written::Conflict(self.get(&put.key))).collect());
+                }
+                Reply::Written(written)
+            }
+            Command::Collect { keep } => {
+                self.collect(*keep);
+                Reply::Collected(self.floor)
+            }
+        }
+    }
+
+    fn query(&self, query: &Query) -> Answer {
+        match query {
+            Query::Get(key) => Answer::Entry(self.get(key)),
+            Query::Keys { prefix, start, limit } => {
+                let from = prefix.max(start).clone();
+                let keys = self.entries.range(from..).take_while(|(key, _)| key.starts_with(&**prefix));
+                let present = keys.filter(|(_, entry)| !entry.val.is_empty());
+                Answer::Keys(present.map(|(key, _)| key.clone()).take(usize::try_from(*limit).unwrap_or(usize::MAX)).collect())
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The state machine that a log of commands drives.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use std::hash::Hash;
+
+/// What a value needs to travel in messages, be saved, and be part of a checked state.
+pub trait Value: Clone + Debug + Eq + Ord + Hash + Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+impl<T: Clone + Debug + Eq + Ord + Hash + Serialize + DeserializeOwned + Send + Sync + 'static> Value for T {}
+
+/// A deterministic, total state machine: equal logs give equal states and replies on every replica.
+///
+/// The log knows nothing of commands but this trait. A clone should be cheap (structurally shared), since the state is kept
+/// in the replica's state, which the checker and snapshots copy.
+pub trait StateMachine: Clone + Debug + Default + Eq + Hash + Send + Sync + 'static {
+    /// What clients want done. It goes through the log.
+    type Command: Value;
+    /// What a command answers. It is kept in the session until the client has acknowledged it.
+    type Reply: Value;
+    /// What clients want to know. It does not go through the log.
+    type Query: Value;
+    /// What a query answers.
+    type Answer: Value;
+
+    /// Carries out `command`. Must be total and deterministic: an invalid command gets a reply that says so.
+    fn apply(&mut self, command: &Self::Command) -> Self::Reply;
+
+    /// Answers `query` from the present state.
+    fn query(&self, query: &Self::Query) -> Self::Answer;
+}

@@ -1,0 +1,166 @@
+//! Marks on the branches of the replica that carry a rule, so that the check can show that its scopes reach each of them.
+//!
+//! A mark is write-only for the replica: nothing here can change what a handler does.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! marks {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// A branch that carries a rule.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Mark { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Mark {
+            /// Every mark, in order.
+            pub const ALL: &[Mark] = &[$(Mark::$name,)+];
+
+            /// What reaching the mark means.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Mark::$name => concat!($($doc,)+),)+ }
+            }
+        }
+    };
+}
+
+marks! {
+    /// A prepare below the promise is not answered.
+    PrepareBelowPromise,
+    /// A prepare raises the promise.
+    PromiseRaised,
+    /// A duplicate prepare is answered again, without a save.
+    PrepareRepeated,
+    /// An accept below the promise is not answered.
+    AcceptBelowPromise,
+    /// An accept above the promise raises it and is voted for.
+    AcceptAbovePromise,
+    /// A duplicate accept is answered again, without a save.
+    AcceptRepeated,
+    /// An accept for a slot that is decided here is answered with the decision.
+    AcceptOfDecided,
+    /// An acceptor votes again, in a higher ballot, for a slot in which it voted before.
+    VoteReplaced,
+    /// A leader that heard from no quorum steps down.
+    LeaderLostQuorum,
+    /// A leader that heard from a quorum goes on.
+    LeaderKept,
+    /// A pre-vote is granted.
+    PreVoteGranted,
+    /// A pre-vote is not granted, since a leader is being followed.
+    PreVoteWhileFollowing,
+    /// A pre-vote for a ballot that could not be promised is not granted.
+    PreVoteBelowPromise,
+    /// A quorum granted the pre-vote.
+    PreVoteWon,
+    /// A leader learns that a peer promised a higher ballot, and prepares a higher one still.
+    LeaderOutbid,
+    /// Somebody else learns that a peer promised a higher ballot than its own.
+    Outbid,
+    /// A candidate gives up its ballot for a higher one.
+    CandidateRetries,
+    /// A promise reports a vote that replaces one of a lower ballot.
+    PromiseHigherVote,
+    /// A promise reports a vote below the one already known.
+    PromiseLowerVote,
+    /// A candidate must fetch what a promiser no longer reports before it may lead.
+    CandidateBehind,
+    /// A new leader proposes again a value reported by a promise.
+    ValueRecovered,
+    /// A new leader fills a hole with a no-op.
+    HoleFilled,
+    /// A slot above the first undecided one has its quorum first.
+    DecidedOutOfOrder,
+    /// The window is full, and the queue waits.
+    WindowFull,
+    /// An entry carries more than one operation.
+    BatchOfSeveral,
+    /// The leader already has a forwarded operation queued or proposed.
+    ForwardKnown,
+    /// A forwarded operation was applied before, and is not proposed again.
+    ForwardApplied,
+    /// The leader's queue is full.
+    QueueFull,
+    /// A forwarded operation is passed on to the leader.
+    ForwardRelayed,
+    /// A read is passed on to the leader.
+    ReadRelayed,
+    /// The leader's answer to a read is passed on to its origin.
+    ReadSlotRelayed,
+    /// A quorum confirmed a read round.
+    ReadConfirmed,
+    /// A confirmed read waits until enough is applied.
+    ReadWaitsForApply,
+    /// A heartbeat below the promise is not answered.
+    HeartbeatBelowPromise,
+    /// A replica that wanted to lead follows a higher ballot instead.
+    HeartbeatEndsCandidacy,
+    /// A follower decides its own vote, cast in the leader's ballot.
+    DecidedByHeartbeat,
+    /// A follower lacks the leader's vote for a decided slot, and fetches it.
+    FetchAfterHeartbeat,
+    /// A decision arrives by catching up.
+    DecidedByFetch,
+    /// A full chunk arrived: the next one is fetched.
+    FetchNext,
+    /// A chunk that leaves a gap is not used.
+    DecidedWithGap,
+    /// A node's session is opened.
+    SessionOpened,
+    /// The same opening again finds the session open.
+    SessionOpenedAgain,
+    /// An opening by an earlier life of the node is refused.
+    SessionOpenStale,
+    /// The session of a node's earlier life ends.
+    SessionReplaced,
+    /// The least recently used session makes room.
+    SessionEvicted,
+    /// A session is ended by a command.
+    SessionExpired,
+    /// An operation of an unknown session is not applied.
+    SessionUnknown,
+    /// A duplicate is answered from its session.
+    DuplicateAnswered,
+    /// An operation below the acknowledged ones is not applied.
+    OperationStale,
+    /// An operation beyond the window of replies is not applied.
+    OperationBeyondWindow,
+    /// A retry is answered by the origin from the session, without the log.
+    RetryAnsweredAtOnce,
+    /// A retry takes the place of an earlier attempt at the same node.
+    AttemptSuperseded,
+    /// A request is refused since too many wait.
+    RequestRefusedBusy,
+    /// The deadline passed before the request was handed on: refused.
+    DeadlineRefused,
+    /// The deadline passed after the request was handed on: unknown.
+    DeadlineUnknown,
+    /// The deadline of a read passed.
+    DeadlineOfRead,
+    /// The node's session has no room for a further request yet.
+    SessionWindowFull,
+    /// The node's session ended before the request was applied: refused.
+    NodeSessionExpired,
+    /// A local read is served at once.
+    LocalRead,
+    /// A local read must first be confirmed, since nothing was read here since the start.
+    LocalReadConfirmed,
+}
+
+static REACHED: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+
+impl Mark {
+    /// Records that the branch was taken.
+    #[inline]
+    pub fn hit(self) {
+        let (word, bit) = (self as usize / 64, 1 << (self as usize % 64));
+        if REACHED[word].load(Ordering::Relaxed) & bit == 0 {
+            REACHED[word].fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the branch was taken since this process started.
+    pub fn reached(self) -> bool {
+        REACHED[self as usize / 64].load(Ordering::Relaxed) >> (self as usize % 64) & 1 == 1
+    }
+}
+
+const _: () = assert!(Mark::ALL.len() <= 128);

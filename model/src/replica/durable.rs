@@ -1,0 +1,50 @@
+//! Exactly what survives a crash.
+//!
+//! One value, saved whole. `promised`, `accepted` and the entries voted for are saved in the very step that sends the promise
+//! or the vote, and the runtime lets no message of a step leave before its save is synced. `decided` is saved lazily, with
+//! whatever is saved next: what is decided follows from the votes of a quorum, so losing the mark loses no decision.
+
+use super::ballot::{Ballot, Slot};
+use super::message::Entry;
+use crate::machine::Value;
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+use std::hash::{Hash, Hasher};
+
+/// The durable state of one replica: its acceptor, the decided prefix of the log, and a count of its lives.
+///
+/// Invariant: `accepted` holds slots from `decided` on, each with an entry in `log`; `log` holds every slot below `decided`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound = "C: Value")]
+pub struct Durable<C: Value> {
+    /// The highest ballot promised: nothing below it is promised or voted for again. Saved before the promise is seen.
+    pub promised: Ballot,
+    /// The ballot of the latest vote for each slot that is not decided here. Saved before the vote is seen.
+    pub accepted: OrdMap<Slot, Ballot>,
+    /// The entry voted for, or, below `decided`, the entry decided.
+    pub log: OrdMap<Slot, Entry<C>>,
+    /// Every slot below is decided. Saved lazily.
+    pub decided: Slot,
+    /// How many lives of this node took a request from a client. Saved before anything that carries it is seen, so that
+    /// no two lives send the same number.
+    pub incarnation: u64,
+}
+
+impl<C: Value> Default for Durable<C> {
+    fn default() -> Self {
+        Durable { promised: Ballot::default(), accepted: OrdMap::new(), log: OrdMap::new(), decided: 0, incarnation: 0 }
+    }
+}
+
+/// `imbl` hashes the elements of a map without their count, so two neighbouring maps could trade elements unnoticed.
+impl<C: Value> Hash for Durable<C> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.promised.hash(state);
+        state.write_usize(self.accepted.len());
+        self.accepted.hash(state);
+        state.write_usize(self.log.len());
+        self.log.hash(state);
+        state.write_u64(self.decided);
+        state.write_u64(self.incarnation);
+    }
+}

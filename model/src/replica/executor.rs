@@ -1,0 +1,184 @@
+//! Applies decided entries, and sees to it that no operation is applied twice (D. Ongaro's thesis, section 6.3).
+//!
+//! Everything here is a function of the decided log alone, so it is the same on every replica at the same slot: who is
+//! answered from a session, which session is evicted, and what is too late.
+
+use super::Options;
+use super::ballot::Slot;
+use super::message::{Act, Done, Entry, Operation, OperationId, OperationKey, SessionId};
+use crate::machine::StateMachine;
+use crate::mark::Mark;
+use imbl::OrdMap;
+use std::hash::{Hash, Hasher};
+
+/// A client's session: which of its operations were done, and what came of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session<S: StateMachine> {
+    /// The node and the life that it was opened for; none if a client brings it.
+    pub owner: Option<(stateright::actor::Id, u64)>,
+    /// The slot in which it was last used.
+    pub used: Slot,
+    /// The client has all answers below this sequence number.
+    pub acknowledged_below: u64,
+    /// What came of the operations from there on, in whatever order they were applied.
+    pub done: OrdMap<u64, Done<S::Reply>>,
+}
+
+/// What applying one operation came to, for whoever waits for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict<S: StateMachine> {
+    /// Done, now or before.
+    Done(Done<S::Reply>),
+    /// The session is unknown; nothing was applied.
+    Expired,
+    /// Acknowledged before; nothing was applied.
+    Stale,
+    /// Too far ahead of what is acknowledged; nothing was applied.
+    BeyondWindow,
+}
+
+/// The applied state: everything that applying a further entry depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Executor<S: StateMachine> {
+    /// Everything below this slot is applied.
+    pub applied: Slot,
+    /// The state machine.
+    pub machine: S,
+    /// The open sessions.
+    pub sessions: OrdMap<SessionId, Session<S>>,
+}
+
+/// With the counts that `imbl` leaves out.
+impl<S: StateMachine> Hash for Executor<S> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.applied.hash(state);
+        self.machine.hash(state);
+        state.write_usize(self.sessions.len());
+        for (id, session) in &self.sessions {
+            id.hash(state);
+            session.owner.hash(state);
+            session.used.hash(state);
+            session.acknowledged_below.hash(state);
+            state.write_usize(session.done.len());
+            session.done.hash(state);
+        }
+    }
+}
+
+impl<S: StateMachine> Executor<S> {
+    /// Applies the entry of the next slot. Returns what each of its operations came to, in order.
+    pub fn apply(&mut self, slot: Slot, entry: &Entry<S::Command>, options: &Options) -> Vec<(OperationKey, Verdict<S>)> {
+        assert_eq!(slot, self.applied, "entries are applied in order, each once");
+        self.applied = slot + 1;
+        let operations = entry.operations().iter().zip(0..);
+        operations
+            .map(|(operation, position)| {
+                let here = SessionId { slot, position };
+                let verdict = match operation {
+                    Operation::Open { node, incarnation } => self.open_for_node(here, (*node, *incarnation), options),
+                    Operation::InSession { id, acknowledged_below, act } => {
+                        self.perform(here, *id, *acknowledged_below, act, options)
+                    }
+                };
+                (operation.key(), verdict)
+            })
+            .collect()
+    }
+
+    /// What was done before under this name, if it is still kept.
+    pub fn answer(&self, id: &OperationId) -> Option<&Done<S::Reply>> {
+        self.sessions.get(&id.session)?.done.get(&id.sequence)
+    }
+
+    /// Whether proposing the operation again would change nothing.
+    pub fn has_answer(&self, key: &OperationKey) -> bool {
+        match key {
+            OperationKey::Open { node, incarnation } => self.session_of(*node).is_some_and(|(_, life)| life >= *incarnation),
+            OperationKey::InSession(id) => self.answer(id).is_some(),
+        }
+    }
+
+    /// The session of a node's latest life that opened one, and that life.
+    fn session_of(&self, node: stateright::actor::Id) -> Option<(SessionId, u64)> {
+        self.sessions.iter().find_map(|(id, session)| match session.owner {
+            Some((owner, life)) if owner == node => Some((*id, life)),
+            _ => None,
+        })
+    }
+
+    fn open_for_node(&mut self, here: SessionId, owner: (stateright::actor::Id, u64), options: &Options) -> Verdict<S> {
+        match self.session_of(owner.0) {
+            Some((id, life)) if life == owner.1 => {
+                Mark::SessionOpenedAgain.hit();
+                return Verdict::Done(Done::Opened(id));
+            }
+            Some((_, life)) if life > owner.1 => {
+                Mark::SessionOpenStale.hit();
+                return Verdict::Expired;
+            }
+            Some((earlier, _)) => {
+                Mark::SessionReplaced.hit();
+                self.sessions.remove(&earlier);
+            }
+            None => {}
+        }
+        Verdict::Done(self.open(here, Some(owner), options))
+    }
+
+    fn open(&mut self, here: SessionId, owner: Option<(stateright::actor::Id, u64)>, options: &Options) -> Done<S::Reply> {
+        Mark::SessionOpened.hit();
+        if self.sessions.len() >= options.sessions_max
+            && let Some(oldest) = self.sessions.iter().min_by_key(|(id, session)| (session.used, **id)).map(|(id, _)| *id)
+        {
+            Mark::SessionEvicted.hit();
+            self.sessions.remove(&oldest);
+        }
+        let session = Session { owner, used: here.slot, acknowledged_below: 1, done: OrdMap::new() };
+        self.sessions.insert(here, session);
+        Done::Opened(here)
+    }
+
+    fn perform(
+        &mut self,
+        here: SessionId,
+        id: OperationId,
+        acknowledged_below: u64,
+        act: &Act<S::Command>,
+        options: &Options,
+    ) -> Verdict<S> {
+        let Some(session) = self.sessions.get_mut(&id.session) else {
+            Mark::SessionUnknown.hit();
+            return Verdict::Expired;
+        };
+        session.used = here.slot;
+        if acknowledged_below > session.acknowledged_below {
+            session.acknowledged_below = acknowledged_below;
+            session.done = session.done.split(&(acknowledged_below - 1)).1;
+        }
+        if let Some(done) = session.done.get(&id.sequence) {
+            Mark::DuplicateAnswered.hit();
+            return Verdict::Done(done.clone());
+        }
+        if id.sequence < session.acknowledged_below {
+            Mark::OperationStale.hit();
+            return Verdict::Stale;
+        }
+        if id.sequence - session.acknowledged_below >= options.replies_max {
+            Mark::OperationBeyondWindow.hit();
+            return Verdict::BeyondWindow;
+        }
+        let done = match act {
+            Act::Apply(command) => Done::Applied(self.machine.apply(command)),
+            Act::OpenSession => self.open(here, None, options),
+            Act::ExpireSession(target) => {
+                Mark::SessionExpired.hit();
+                self.sessions.remove(target);
+                Done::Expired
+            }
+        };
+        if let Some(session) = self.sessions.get_mut(&id.session) {
+            session.done.insert(id.sequence, done.clone());
+        }
+        Verdict::Done(done)
+    }
+}

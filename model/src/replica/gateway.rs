@@ -1,0 +1,471 @@
+//! A client's request, from its arrival at this node, its origin, to its one answer.
+//!
+//! An act without a session of the client's own is numbered in this node's session, which is opened through the log before
+//! the first one. Acts are handed to the leader, reads ask it from which slot on they may be served; the origin applies the
+//! log itself and answers from there. Until something is handed on it can be refused; after that only the log can tell.
+
+use super::message::{
+    Act, Done, Message, Operation, OperationId, OperationKey, Outcome, OutcomeOf, ReadId, Refusal, Request, SessionId,
+    Uncertainty,
+};
+use super::executor::Verdict;
+use super::{Handler, Role, Timer};
+use super::ballot::Slot;
+use crate::machine::StateMachine;
+use crate::mark::Mark;
+use stateright::actor::Id;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The session through which this node does what clients without one ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum NodeSession {
+    /// Not needed yet, or ended.
+    #[default]
+    None,
+    /// Its opening is on its way.
+    Opening,
+    /// Open, and the sequence number of its next operation.
+    Open(SessionId, u64),
+}
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Client {
+    /// The client.
+    pub id: Id,
+    /// Its number for the request.
+    pub number: u64,
+}
+
+/// An act that is not answered yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PendingWrite<S: StateMachine> {
+    /// Who waits.
+    pub client: Client,
+    /// What to do.
+    pub act: Act<S::Command>,
+    /// Its name, once it has one, and below which number its session is acknowledged.
+    pub id: Option<(OperationId, u64)>,
+    /// Whether the name is in this node's session, so that only this node gives it out.
+    pub in_node_session: bool,
+    /// Whether it was handed on.
+    pub handed_on: bool,
+}
+
+/// How far a read is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReadStage {
+    /// Not asked for.
+    Waiting,
+    /// Asked for, under this number.
+    Asked(u64),
+    /// To be served once everything below this slot is applied.
+    From(Slot),
+}
+
+/// A read that is not answered yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PendingRead<S: StateMachine> {
+    /// Who waits.
+    pub client: Client,
+    /// What to read.
+    pub query: S::Query,
+    /// How far it is.
+    pub stage: ReadStage,
+}
+
+/// What a node knows about the requests of its clients; lost in a crash, as their connections are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Gateway<S: StateMachine> {
+    /// This life's number, once it took a request.
+    pub incarnation: Option<u64>,
+    /// The node's session.
+    pub session: NodeSession,
+    /// Requests so far in this life: each one's own number here, which its deadline carries.
+    pub requests: u64,
+    /// Acts not answered yet.
+    pub writes: BTreeMap<u64, PendingWrite<S>>,
+    /// The same by name.
+    pub named: BTreeMap<OperationId, u64>,
+    /// Reads not answered yet.
+    pub reads: BTreeMap<u64, PendingRead<S>>,
+    /// Rounds of reads asked for in this life.
+    pub read_rounds: u64,
+    /// Whether a confirmed read was served in this life: what is applied here is then no earlier than what an earlier life
+    /// answered.
+    pub current: bool,
+}
+
+impl<S: StateMachine> Default for Gateway<S> {
+    fn default() -> Self {
+        Gateway {
+            incarnation: None,
+            session: NodeSession::None,
+            requests: 0,
+            writes: BTreeMap::new(),
+            named: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            read_rounds: 0,
+            current: false,
+        }
+    }
+}
+
+impl<S: StateMachine> Gateway<S> {
+    fn waiting(&self) -> bool {
+        self.writes.values().any(|write| !write.handed_on)
+            || self.reads.values().any(|read| read.stage == ReadStage::Waiting)
+    }
+
+    fn idle(&self) -> bool {
+        self.writes.is_empty() && self.reads.is_empty()
+    }
+}
+
+impl<S: StateMachine> Handler<'_, '_, S> {
+    /// A request arrives. It is answered at once, or it waits until it is done or its deadline passes.
+    pub(super) fn on_request(&mut self, client: Client, timeout: Duration, request: Request<S::Command, S::Query>) {
+        let gateway = &self.state.gateway;
+        if gateway.writes.len() + gateway.reads.len() >= self.replica.options.requests_max {
+            Mark::RequestRefusedBusy.hit();
+            self.reply(client, Outcome::Refused(Refusal::Busy));
+            return;
+        }
+        match request {
+            Request::LocalRead(query) if gateway.current => {
+                Mark::LocalRead.hit();
+                self.answer(client, &query);
+            }
+            Request::Read(query) => self.take_read(client, timeout, query),
+            Request::LocalRead(query) => {
+                Mark::LocalReadConfirmed.hit();
+                self.take_read(client, timeout, query);
+            }
+            Request::Write { session, act } => {
+                if let Some((id, _)) = session {
+                    if let Some(done) = self.state.executor.answer(&id) {
+                        Mark::RetryAnsweredAtOnce.hit();
+                        let done = done.clone();
+                        self.reply(client, Outcome::Done(done));
+                        return;
+                    }
+                    if let Some(earlier) = gateway.named.get(&id).copied() {
+                        Mark::AttemptSuperseded.hit();
+                        self.finish_write(earlier, Outcome::Unknown(Uncertainty::Superseded));
+                    }
+                }
+                let number = self.take_request(timeout);
+                let gateway = &mut self.state.to_mut().gateway;
+                let in_node_session = session.is_none();
+                if let Some((id, _)) = session {
+                    gateway.named.insert(id, number);
+                }
+                gateway.writes.insert(number, PendingWrite { client, act, id: session, in_node_session, handed_on: false });
+            }
+        }
+    }
+
+    fn take_read(&mut self, client: Client, timeout: Duration, query: S::Query) {
+        let number = self.take_request(timeout);
+        let read = PendingRead { client, query, stage: ReadStage::Waiting };
+        self.state.to_mut().gateway.reads.insert(number, read);
+    }
+
+    /// Numbers a request and sets its deadline. The first one of a life makes that life's number durable.
+    fn take_request(&mut self, timeout: Duration) -> u64 {
+        if self.state.gateway.incarnation.is_none() {
+            self.durable_mut().incarnation += 1;
+            self.save();
+            self.state.to_mut().gateway.incarnation = Some(self.state.durable.incarnation);
+        }
+        let gateway = &mut self.state.to_mut().gateway;
+        gateway.requests += 1;
+        let number = gateway.requests;
+        self.out.set_timer(Timer::Deadline(number), timeout..timeout);
+        self.out.set_timer(Timer::Flush, super::IMMEDIATELY);
+        number
+    }
+
+    pub(super) fn arm_flush_if_waiting(&mut self) {
+        if self.state.gateway.waiting() {
+            self.out.set_timer(Timer::Flush, super::IMMEDIATELY);
+        }
+    }
+
+    /// Hands on what waits, if there is a leader to hand it to.
+    pub(super) fn flush_gateway(&mut self) {
+        if self.state.following.is_none() || !self.state.gateway.waiting() {
+            return;
+        }
+        let operations = self.operations(false);
+        let reads = self.read_rounds(false);
+        if let Role::Leading(_) = &self.state.role {
+            self.hand_to_myself(operations, reads);
+        } else if let Some(leader) = self.state.following {
+            self.hand_to(leader.node, operations, reads);
+        }
+    }
+
+    /// Hands on again what is not answered: to the leader directly and, in case it can't be reached, through everybody else.
+    pub(super) fn resend_gateway(&mut self) {
+        if self.state.gateway.idle() {
+            return;
+        }
+        let operations = self.operations(true);
+        let reads = self.read_rounds(true);
+        if let Role::Leading(_) = &self.state.role {
+            self.hand_to_myself(operations, reads);
+            return;
+        }
+        let fetch = self.state.following.is_none();
+        for peer in self.replica.configurations.at(self.state.durable.decided).members.keys().copied() {
+            if peer != self.id {
+                self.hand_to(peer, operations.clone(), reads.clone());
+                if fetch {
+                    self.out.send(peer, Message::Fetch { from: self.state.durable.decided });
+                }
+            }
+        }
+    }
+
+    fn hand_to(&mut self, peer: Id, operations: Vec<Operation<S::Command>>, reads: Vec<ReadId>) {
+        if !operations.is_empty() {
+            self.out.send(peer, Message::Forward { operations: operations.into(), relayed: false });
+        }
+        for read in reads {
+            self.out.send(peer, Message::ReadIndex { read, relayed: false });
+        }
+    }
+
+    fn hand_to_myself(&mut self, operations: Vec<Operation<S::Command>>, reads: Vec<ReadId>) {
+        for operation in operations {
+            self.enqueue(operation);
+        }
+        for read in reads {
+            self.enqueue_read(self.id, read);
+        }
+    }
+
+    /// The operations to hand on: those that were not yet or, if `again`, all that are not answered. Acts of this node's
+    /// session get their numbers here, as far as its replies are kept.
+    fn operations(&mut self, again: bool) -> Vec<Operation<S::Command>> {
+        self.number_acts();
+        let mut operations = Vec::new();
+        let gateway = &self.state.gateway;
+        if let Some(incarnation) = gateway.incarnation
+            && gateway.session == NodeSession::Opening
+            && (again || gateway.writes.values().any(|write| write.in_node_session && !write.handed_on))
+        {
+            operations.push(Operation::Open { node: self.id, incarnation });
+        }
+        let named = |write: &PendingWrite<S>| write.id.is_some() && (again || !write.handed_on);
+        let numbers: Vec<u64> = gateway.writes.iter().filter(|(_, write)| named(write)).map(|(n, _)| *n).collect();
+        for number in numbers {
+            if let Some(write) = self.state.to_mut().gateway.writes.get_mut(&number)
+                && let Some((id, acknowledged_below)) = write.id
+            {
+                write.handed_on = true;
+                operations.push(Operation::InSession { id, acknowledged_below, act: write.act.clone() });
+            }
+        }
+        operations
+    }
+
+    fn number_acts(&mut self) {
+        let gateway = &self.state.gateway;
+        let unnamed: Vec<u64> = gateway.writes.iter().filter(|(_, write)| write.id.is_none()).map(|(n, _)| *n).collect();
+        if unnamed.is_empty() {
+            return;
+        }
+        match gateway.session {
+            NodeSession::None => self.state.to_mut().gateway.session = NodeSession::Opening,
+            NodeSession::Opening => {}
+            NodeSession::Open(session, mut next) => {
+                let outstanding = gateway.named.range(OperationId { session, sequence: 0 }..).next();
+                let acknowledged_below = match outstanding {
+                    Some((id, _)) if id.session == session => id.sequence,
+                    _ => next,
+                };
+                let gateway = &mut self.state.to_mut().gateway;
+                for number in unnamed {
+                    if next - acknowledged_below >= self.replica.options.replies_max {
+                        Mark::SessionWindowFull.hit();
+                        break;
+                    }
+                    if let Some(write) = gateway.writes.get_mut(&number) {
+                        let id = OperationId { session, sequence: next };
+                        write.id = Some((id, acknowledged_below));
+                        gateway.named.insert(id, number);
+                        next += 1;
+                    }
+                }
+                gateway.session = NodeSession::Open(session, next);
+            }
+        }
+    }
+
+    /// The rounds of reads to ask for: one for all that wait and, if `again`, those asked for and not confirmed.
+    fn read_rounds(&mut self, again: bool) -> Vec<ReadId> {
+        let Some(incarnation) = self.state.gateway.incarnation else { return Vec::new() };
+        let mut numbers = Vec::new();
+        if again {
+            numbers.extend(self.state.gateway.reads.values().filter_map(|read| match read.stage {
+                ReadStage::Asked(number) => Some(number),
+                _ => None,
+            }));
+            numbers.dedup();
+        }
+        if self.state.gateway.reads.values().any(|read| read.stage == ReadStage::Waiting) {
+            let gateway = &mut self.state.to_mut().gateway;
+            gateway.read_rounds += 1;
+            let number = gateway.read_rounds;
+            for read in gateway.reads.values_mut().filter(|read| read.stage == ReadStage::Waiting) {
+                read.stage = ReadStage::Asked(number);
+            }
+            numbers.push(number);
+        }
+        numbers.into_iter().map(|number| ReadId { origin: self.id, incarnation, number }).collect()
+    }
+
+    /// Operations from another origin: queue them here, or pass them on, once.
+    pub(super) fn on_forward(&mut self, src: Id, operations: Arc<[Operation<S::Command>]>, relayed: bool) {
+        match (&self.state.role, self.state.following) {
+            (Role::Leading(_), _) => {
+                for operation in operations.iter() {
+                    self.enqueue(operation.clone());
+                }
+            }
+            (_, Some(leader)) if !relayed && leader.node != src => {
+                Mark::ForwardRelayed.hit();
+                self.out.send(leader.node, Message::Forward { operations, relayed: true });
+            }
+            _ => {}
+        }
+    }
+
+    /// A read of another origin: take it into the next round here, or pass it on, once.
+    pub(super) fn on_read_index(&mut self, src: Id, read: ReadId, relayed: bool) {
+        match (&self.state.role, self.state.following) {
+            (Role::Leading(_), _) => self.enqueue_read(src, read),
+            (_, Some(leader)) if !relayed && leader.node != src => {
+                Mark::ReadRelayed.hit();
+                self.out.send(leader.node, Message::ReadIndex { read, relayed: true });
+            }
+            _ => {}
+        }
+    }
+
+    /// The leader confirmed a round of reads.
+    pub(super) fn on_read_slot(&mut self, read: ReadId, slot: Slot) {
+        if read.origin != self.id {
+            Mark::ReadSlotRelayed.hit();
+            self.out.send(read.origin, Message::ReadSlot { read, slot });
+            return;
+        }
+        let gateway = &self.state.gateway;
+        let asked = |pending: &PendingRead<S>| pending.stage == ReadStage::Asked(read.number);
+        if gateway.incarnation != Some(read.incarnation) || !gateway.reads.values().any(asked) {
+            return;
+        }
+        for pending in self.state.to_mut().gateway.reads.values_mut() {
+            if pending.stage == ReadStage::Asked(read.number) {
+                pending.stage = ReadStage::From(slot);
+            }
+        }
+        if self.state.executor.applied < slot {
+            Mark::ReadWaitsForApply.hit();
+        }
+        self.serve_reads();
+    }
+
+    /// Answers the confirmed reads whose slot is reached.
+    pub(super) fn serve_reads(&mut self) {
+        let applied = self.state.executor.applied;
+        let ready = |read: &PendingRead<S>| matches!(read.stage, ReadStage::From(slot) if slot <= applied);
+        let numbers: Vec<u64> = self.state.gateway.reads.iter().filter(|(_, r)| ready(r)).map(|(n, _)| *n).collect();
+        for number in numbers {
+            let gateway = &mut self.state.to_mut().gateway;
+            gateway.current = true;
+            if let Some(read) = gateway.reads.remove(&number) {
+                self.out.cancel_timer(Timer::Deadline(number));
+                self.answer(read.client, &read.query);
+            }
+        }
+    }
+
+    /// What came of an operation in the log, if somebody here waits for it.
+    pub(super) fn complete(&mut self, key: OperationKey, verdict: Verdict<S>) {
+        match key {
+            OperationKey::Open { node, incarnation } => {
+                let gateway = &self.state.gateway;
+                if node == self.id
+                    && gateway.incarnation == Some(incarnation)
+                    && gateway.session == NodeSession::Opening
+                    && let Verdict::Done(Done::Opened(session)) = verdict
+                {
+                    self.state.to_mut().gateway.session = NodeSession::Open(session, 1);
+                    self.arm_flush_if_waiting();
+                }
+            }
+            OperationKey::InSession(id) => {
+                let Some(number) = self.state.gateway.named.get(&id).copied() else { return };
+                let in_node_session = self.state.gateway.writes[&number].in_node_session;
+                let outcome = match verdict {
+                    Verdict::Done(done) => Outcome::Done(done),
+                    Verdict::Expired if in_node_session => {
+                        Mark::NodeSessionExpired.hit();
+                        self.state.to_mut().gateway.session = NodeSession::None;
+                        Outcome::Refused(Refusal::SessionExpired)
+                    }
+                    Verdict::Expired => Outcome::Unknown(Uncertainty::SessionExpired),
+                    Verdict::Stale => Outcome::Unknown(Uncertainty::Acknowledged),
+                    Verdict::BeyondWindow => Outcome::Unknown(Uncertainty::BeyondWindow),
+                };
+                self.finish_write(number, outcome);
+            }
+        }
+    }
+
+    /// The time of a request is up: it is refused if it certainly was not and never will be done, and unknown otherwise.
+    pub(super) fn on_deadline(&mut self, number: u64) {
+        if let Some(read) = self.state.gateway.reads.get(&number) {
+            Mark::DeadlineOfRead.hit();
+            let client = read.client;
+            self.state.to_mut().gateway.reads.remove(&number);
+            self.reply(client, Outcome::Refused(Refusal::Deadline));
+            return;
+        }
+        let Some(write) = self.state.gateway.writes.get(&number) else { return };
+        let outcome = if !write.handed_on {
+            Mark::DeadlineRefused.hit();
+            Outcome::Refused(Refusal::Deadline)
+        } else {
+            Mark::DeadlineUnknown.hit();
+            Outcome::Unknown(Uncertainty::Deadline)
+        };
+        self.finish_write(number, outcome);
+    }
+
+    fn finish_write(&mut self, number: u64, outcome: OutcomeOf<S>) {
+        let gateway = &mut self.state.to_mut().gateway;
+        if let Some(write) = gateway.writes.remove(&number) {
+            if let Some((id, _)) = write.id {
+                gateway.named.remove(&id);
+            }
+            self.out.cancel_timer(Timer::Deadline(number));
+            self.reply(write.client, outcome);
+        }
+        self.arm_flush_if_waiting();
+    }
+
+    fn answer(&mut self, client: Client, query: &S::Query) {
+        let (applied, answer) = (self.state.executor.applied, self.state.executor.machine.query(query));
+        self.reply(client, Outcome::Answer { applied, answer });
+    }
+
+    fn reply(&mut self, client: Client, outcome: OutcomeOf<S>) {
+        self.out.send(client.id, Message::Reply { number: client.number, outcome });
+    }
+}

@@ -1,0 +1,95 @@
+//! How a decision reaches everybody: the leader's heartbeats say how far the log is decided, and what is missing is fetched.
+
+use super::ballot::{Ballot, Slot};
+use super::message::{Entry, Message};
+use super::{Handler, Role};
+use crate::machine::StateMachine;
+use crate::mark::Mark;
+use stateright::actor::Id;
+
+impl<S: StateMachine> Handler<'_, '_, S> {
+    /// A leader is at work. Its mark decides what was voted for **in its ballot**; a vote in another ballot may be for
+    /// another value.
+    pub(super) fn on_heartbeat(&mut self, src: Id, ballot: Ballot, decided: Slot, round: u64) {
+        if ballot < self.state.durable.promised {
+            Mark::HeartbeatBelowPromise.hit();
+            return;
+        }
+        if self.state.following != Some(ballot) {
+            if !matches!(self.state.role, Role::Following) {
+                Mark::HeartbeatEndsCandidacy.hit();
+            }
+            let state = self.state.to_mut();
+            state.role = Role::Following;
+            state.following = Some(ballot);
+            self.arm_flush_if_waiting();
+        }
+        self.arm_election();
+        self.out.send(src, Message::HeartbeatAck { ballot, round });
+        while self.state.durable.decided < decided
+            && self.state.durable.accepted.get(&self.state.durable.decided) == Some(&ballot)
+        {
+            Mark::DecidedByHeartbeat.hit();
+            let slot = self.state.durable.decided;
+            let entry = self.state.durable.log[&slot].clone();
+            self.learn(slot, entry);
+        }
+        if self.state.durable.decided < decided {
+            Mark::FetchAfterHeartbeat.hit();
+            self.out.send(src, Message::Fetch { from: self.state.durable.decided });
+        }
+    }
+
+    /// Takes a decision for the first slot that had none, applies it, and answers who waited for it. Saves nothing: the
+    /// decision follows from durable votes.
+    pub(super) fn learn(&mut self, slot: Slot, entry: Entry<S::Command>) {
+        assert_eq!(slot, self.state.durable.decided, "slots are decided in order");
+        assert_eq!(slot, self.state.executor.applied, "whatever is decided is applied");
+        let durable = self.durable_mut();
+        durable.accepted.remove(&slot);
+        durable.log.insert(slot, entry.clone());
+        durable.decided = slot + 1;
+        let verdicts = self.state.to_mut().executor.apply(slot, &entry, &self.replica.options);
+        self.forget_proposal(slot);
+        for (key, verdict) in verdicts {
+            self.complete(key, verdict);
+        }
+        self.serve_reads();
+    }
+
+    /// Answers with what is decided from `from` on, as much as one message may carry.
+    pub(super) fn send_decided(&mut self, dst: Id, from: Slot) {
+        let durable = &self.state.durable;
+        let end = durable.decided.min(from.saturating_add(self.replica.options.fetch_max));
+        if from < end && dst != self.id {
+            let entries = (from..end).map(|slot| durable.log[&slot].clone()).collect();
+            self.out.send(dst, Message::Decided { from, entries });
+        }
+    }
+
+    /// Learns what was missing, and fetches on while full chunks arrive.
+    pub(super) fn on_decided(&mut self, src: Id, from: Slot, entries: Vec<Entry<S::Command>>) {
+        let before = self.state.durable.decided;
+        if from > before {
+            Mark::DecidedWithGap.hit();
+            return;
+        }
+        let full = entries.len() as u64 >= self.replica.options.fetch_max;
+        for (slot, entry) in (from..).zip(entries) {
+            if slot == self.state.durable.decided {
+                Mark::DecidedByFetch.hit();
+                self.learn(slot, entry);
+            }
+        }
+        if self.state.durable.decided > before {
+            if full {
+                Mark::FetchNext.hit();
+                self.out.send(src, Message::Fetch { from: self.state.durable.decided });
+            }
+            self.lead_if_promised();
+            if self.decide_chosen() {
+                self.send_heartbeats();
+            }
+        }
+    }
+}

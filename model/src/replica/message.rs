@@ -1,0 +1,269 @@
+//! Every message, and what travels in it.
+//!
+//! | message | from → to | says | answered by | may change at the receiver |
+//! |---|---|---|---|---|
+//! | `Request` | client → any node | do this, within that time | `Reply`, exactly one | its requests |
+//! | `Reply` | node → client | done, refused, or unknown | – | – |
+//! | `Forward` | origin → leader, perhaps through one node | propose these operations | – (the origin answers when it applies them) | the leader's queue |
+//! | `ReadIndex` | origin → leader, perhaps through one node | from which slot on may I read? | `ReadSlot` | the leader's reads |
+//! | `ReadSlot` | leader → origin, by the way it came | once this is applied | – | the origin's reads |
+//! | `PreVote` | would-be candidate → voters | would you promise this ballot? | `PreVoted`, or nothing | what it knows of others' promises |
+//! | `PreVoted` | voter → would-be candidate | I would | `Prepare` | the poll |
+//! | `Prepare` | candidate → voters | promise this ballot (1a) | `Promise`, or nothing | **promise** |
+//! | `Promise` | acceptor → candidate | promised; my votes from slot `first` on (1b) | `Accept`s | the candidacy |
+//! | `Accept` | leader → voters, itself too | vote for this (2a) | `Accepted`, or `Decided`, or nothing | **promise, vote** |
+//! | `Accepted` | acceptor → leader | voted (2b) | `Heartbeat` once decided | the tally |
+//! | `Heartbeat` | leader → members | I lead; all below `decided` is decided; confirm `round` | `HeartbeatAck`, perhaps `Fetch` | whom it follows, decisions |
+//! | `HeartbeatAck` | member → leader | I have promised nothing higher | – | contact, read rounds |
+//! | `Fetch` | any → any | what is decided from this slot on? | `Decided`, or nothing | – |
+//! | `Decided` | any → any | these entries are decided | `Fetch` of the next chunk | decisions |
+//!
+//! Changes in bold are saved in the same step, before the answer is seen. No refusal is sent: who is not answered asks again,
+//! from its state, by timer. Every message may be lost, repeated, delayed and reordered, but for `Request` and `Reply`, which
+//! come over a connection and so arrive once or not at all.
+
+use super::ballot::{Ballot, Slot};
+use crate::machine::{StateMachine, Value};
+use serde::{Deserialize, Serialize};
+use stateright::actor::Id;
+use std::fmt;
+use std::sync::Arc;
+
+/// What a slot of the log holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(bound = "C: Value")]
+pub enum Entry<C: Value> {
+    /// Fills a hole; changes nothing.
+    Noop,
+    /// Operations, carried out in order.
+    Batch(Arc<[Operation<C>]>),
+}
+
+impl<C: Value> Entry<C> {
+    /// The operations, in order; none for a no-op.
+    pub fn operations(&self) -> &[Operation<C>] {
+        match self {
+            Entry::Noop => &[],
+            Entry::Batch(operations) => operations,
+        }
+    }
+}
+
+/// A session, named by where it was opened in the log, so that no name is ever used again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionId {
+    /// The slot of the entry that opened it.
+    pub slot: Slot,
+    /// Which of the entry's operations opened it.
+    pub position: u32,
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{}.{}", self.slot, self.position)
+    }
+}
+
+/// Names one operation, however often it is sent, forwarded or proposed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct OperationId {
+    /// The session that numbers it.
+    pub session: SessionId,
+    /// Its number in the session, from 1.
+    pub sequence: u64,
+}
+
+impl fmt::Debug for OperationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}#{}", self.session, self.sequence)
+    }
+}
+
+/// What tells two operations apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum OperationKey {
+    /// The opening of the session of one life of a node.
+    Open {
+        /// The node.
+        node: Id,
+        /// Its life.
+        incarnation: u64,
+    },
+    /// An operation of a session.
+    InSession(OperationId),
+}
+
+/// What the log carries.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(bound = "C: Value")]
+pub enum Operation<C: Value> {
+    /// Opens the session of one life of a node; those of its earlier lives end.
+    Open {
+        /// The node.
+        node: Id,
+        /// Its life, from [`super::durable::Durable::incarnation`].
+        incarnation: u64,
+    },
+    /// Anything else is done in a session, at most once.
+    InSession {
+        /// Its name.
+        id: OperationId,
+        /// The client will never ask again about operations of the session below this number.
+        acknowledged_below: u64,
+        /// What to do.
+        act: Act<C>,
+    },
+}
+
+impl<C: Value> Operation<C> {
+    /// What tells it from others.
+    pub fn key(&self) -> OperationKey {
+        match self {
+            Operation::Open { node, incarnation } => OperationKey::Open { node: *node, incarnation: *incarnation },
+            Operation::InSession { id, .. } => OperationKey::InSession(*id),
+        }
+    }
+}
+
+/// What can be done in a session.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(bound = "C: Value")]
+pub enum Act<C: Value> {
+    /// Opens a session for a client that brings its own.
+    OpenSession,
+    /// Ends a session: what it still sends is not applied.
+    ExpireSession(SessionId),
+    /// Applies a command to the state machine.
+    Apply(C),
+}
+
+/// What an act in a session came to. Kept until it is acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(bound = "R: Value")]
+pub enum Done<R: Value> {
+    /// The new session.
+    Opened(SessionId),
+    /// The session is gone now.
+    Expired,
+    /// What the state machine replied.
+    Applied(R),
+}
+
+/// What a client wants.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(bound = "C: Value, Q: Value")]
+pub enum Request<C: Value, Q: Value> {
+    /// An act, once.
+    Write {
+        /// The client's own session with the number of this operation, and below which it has all answers. With it the same
+        /// operation may be sent again, here or elsewhere. Without it the node's own session is used.
+        session: Option<(OperationId, u64)>,
+        /// What to do.
+        act: Act<C>,
+    },
+    /// A linearizable read.
+    Read(Q),
+    /// A read of what this node has applied: a prefix of the log, and never an earlier one than this node answered before.
+    LocalRead(Q),
+}
+
+/// Why a request was certainly not carried out by this submission, and never will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Refusal {
+    /// As many requests wait at this node as it takes.
+    Busy,
+    /// The deadline passed before it was handed on.
+    Deadline,
+    /// The node's own session ended before the operation was reached in the log.
+    SessionExpired,
+}
+
+/// Why it is not known whether a request was, or will be, carried out. It will not be carried out twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Uncertainty {
+    /// The deadline passed after it was handed on.
+    Deadline,
+    /// The client's session is not known, or no longer.
+    SessionExpired,
+    /// The client acknowledged this operation before.
+    Acknowledged,
+    /// The number is further ahead of the acknowledged ones than replies are kept.
+    BeyondWindow,
+    /// The same operation was sent again to this node, which will answer that attempt.
+    Superseded,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(bound = "R: Value, A: Value")]
+pub enum Outcome<R: Value, A: Value> {
+    /// Carried out, once.
+    Done(Done<R>),
+    /// Read.
+    Answer {
+        /// Everything below this slot was applied.
+        applied: Slot,
+        /// The answer of the state machine.
+        answer: A,
+    },
+    /// Certainly not carried out by this submission.
+    Refused(Refusal),
+    /// Carried out once or not at all.
+    Unknown(Uncertainty),
+}
+
+/// A vote, as a promise reports it: accepted ballot and value.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(bound = "C: Value")]
+pub struct Vote<C: Value> {
+    /// The slot voted in.
+    pub slot: Slot,
+    /// The ballot voted in.
+    pub ballot: Ballot,
+    /// The entry voted for.
+    pub entry: Entry<C>,
+}
+
+/// Names a read at its origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ReadId {
+    /// The node that will answer the client.
+    pub origin: Id,
+    /// Its life: an answer to an earlier life's read answers none of this one's.
+    pub incarnation: u64,
+    /// Counts the rounds of reads that the origin asked for in this life.
+    pub number: u64,
+}
+
+/// A message; the table is at the head of this file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(bound = "C: Value, R: Value, Q: Value, A: Value")]
+#[allow(missing_docs, reason = "the fields are told in the table")]
+pub enum Message<C: Value, R: Value, Q: Value, A: Value> {
+    Request { number: u64, timeout_ms: u32, request: Request<C, Q> },
+    Reply { number: u64, outcome: Outcome<R, A> },
+    Forward { operations: Arc<[Operation<C>]>, relayed: bool },
+    ReadIndex { read: ReadId, relayed: bool },
+    ReadSlot { read: ReadId, slot: Slot },
+    PreVote { ballot: Ballot, promised: Ballot },
+    PreVoted { ballot: Ballot },
+    Prepare { ballot: Ballot },
+    Promise { ballot: Ballot, first: Slot, votes: Vec<Vote<C>> },
+    Accept { ballot: Ballot, slot: Slot, entry: Entry<C> },
+    Accepted { ballot: Ballot, slot: Slot },
+    Heartbeat { ballot: Ballot, decided: Slot, round: u64 },
+    HeartbeatAck { ballot: Ballot, round: u64 },
+    Fetch { from: Slot },
+    Decided { from: Slot, entries: Vec<Entry<C>> },
+}
+
+/// The messages of replicas of `S`.
+pub type MessageOf<S> = Message<
+    <S as StateMachine>::Command,
+    <S as StateMachine>::Reply,
+    <S as StateMachine>::Query,
+    <S as StateMachine>::Answer,
+>;
+
+/// How a request to a replica of `S` ended.
+pub type OutcomeOf<S> = Outcome<<S as StateMachine>::Reply, <S as StateMachine>::Answer>;

@@ -1,0 +1,294 @@
+//! One replica: acceptor, proposer, leader, learner, executor and gateway in one actor. This file only dispatches.
+//!
+//! What is durable is one value, [`durable::Durable`]; everything else in [`State`] is lost in a crash and begins anew in
+//! `on_start`. A handler saves at most once, and no message of it may be seen before that save is synced.
+
+pub mod acceptor;
+pub mod ballot;
+pub mod configuration;
+pub mod durable;
+pub mod election;
+pub mod executor;
+pub mod gateway;
+pub mod leader;
+pub mod learner;
+pub mod message;
+pub mod proposer;
+
+use crate::machine::{StateMachine, Value};
+use ballot::{Ballot, Slot};
+use configuration::{Configuration, Configurations};
+use durable::Durable;
+use executor::Executor;
+use gateway::{Client, Gateway};
+use leader::Leader;
+use message::{Message, MessageOf};
+use proposer::Proposer;
+use serde::{Deserialize, Serialize};
+use stateright::actor::{Actor, Id, Out};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a replica waits, and its bounds. The protocol is safe whatever they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The range that the election timeout is drawn from. Several times `resend`.
+    pub election: Range<Duration>,
+    /// How often a leader sends heartbeats, and everybody sends again what is unanswered.
+    pub resend: Duration,
+    /// Slots that may be proposed and undecided at a time; at least 1.
+    pub window: u64,
+    /// Operations in one entry; at least 1.
+    pub batch_max: usize,
+    /// Requests that wait at one node, and operations that wait at a leader.
+    pub requests_max: usize,
+    /// Entries in one `Decided`; at least 1.
+    pub fetch_max: u64,
+    /// Open sessions.
+    pub sessions_max: usize,
+    /// Replies that a session keeps; at least 1.
+    pub replies_max: u64,
+    /// Whether a quorum is asked before a ballot is begun.
+    pub pre_vote: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            election: Duration::from_millis(300)..Duration::from_millis(600),
+            resend: Duration::from_millis(50),
+            window: 64,
+            batch_max: 256,
+            requests_max: 4096,
+            fetch_max: 256,
+            sessions_max: 4096,
+            replies_max: 1024,
+            pre_vote: true,
+        }
+    }
+}
+
+/// With no delay: as soon as what is at hand was taken in.
+const IMMEDIATELY: Range<Duration> = Duration::ZERO..Duration::ZERO;
+
+/// The replica, as a value: what is the same in every state.
+#[derive(Clone, Debug)]
+pub struct Replica<S: StateMachine> {
+    /// Who the members are.
+    pub configurations: Configurations,
+    /// How it waits, and its bounds.
+    pub options: Options,
+    machine: PhantomData<S>,
+}
+
+impl<S: StateMachine> Replica<S> {
+    /// A replica of a system that begins with `configuration`.
+    pub fn new(configuration: Configuration, options: Options) -> Self {
+        Replica { configurations: Configurations::new(configuration), options, machine: PhantomData }
+    }
+
+    fn is_voter(&self, node: Id) -> bool {
+        self.configurations.at(0).is_voter(node)
+    }
+}
+
+/// What a replica is doing about leading.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Role<C: Value> {
+    /// Nothing.
+    Following,
+    /// It asks who would promise `ballot`.
+    Polling {
+        /// The ballot it would begin.
+        ballot: Ballot,
+        /// Who would promise it.
+        granted: BTreeSet<Id>,
+    },
+    /// Phase 1.
+    Preparing(Proposer<C>),
+    /// Phase 2.
+    Leading(Leader<C>),
+}
+
+/// A replica's state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State<S: StateMachine> {
+    /// What survives a crash, as soon as it is saved.
+    pub durable: Arc<Durable<S::Command>>,
+    /// What it is doing about leading.
+    pub role: Role<S::Command>,
+    /// The ballot of the leader that was heard since the election timer last ran out.
+    pub following: Option<Ballot>,
+    /// The highest ballot above its own promise that a peer said it promised.
+    pub outbid: Ballot,
+    /// What is applied.
+    pub executor: Executor<S>,
+    /// The requests of its clients.
+    pub gateway: Gateway<S>,
+}
+
+/// A replica's timers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Timer {
+    /// No leader heard; or, for a leader, time to count whom it heard.
+    Election,
+    /// Time to send again what may be lost.
+    Resend,
+    /// What is at hand was taken in: hand it on. Set only while something waits.
+    Flush,
+    /// The time of a request is up.
+    Deadline(u64),
+}
+
+/// One call of a handler: what it reads and where its outputs go.
+pub(crate) struct Handler<'a, 's, S: StateMachine> {
+    replica: &'a Replica<S>,
+    id: Id,
+    state: &'a mut Cow<'s, State<S>>,
+    out: &'a mut Out<Replica<S>>,
+    save: bool,
+}
+
+impl<S: StateMachine> Handler<'_, '_, S> {
+    fn durable_mut(&mut self) -> &mut Durable<S::Command> {
+        Arc::make_mut(&mut self.state.to_mut().durable)
+    }
+
+    /// What is durable is saved at the end of this step.
+    fn save(&mut self) {
+        self.save = true;
+    }
+
+    /// The slots that are open as far as this replica knows: they may be proposed in, and their configurations rule.
+    fn open_slots(&self) -> Range<Slot> {
+        let durable = &self.state.durable;
+        let end = durable.accepted.get_max().map_or(durable.decided, |(slot, _)| slot + 1);
+        durable.decided..end.max(durable.decided + self.replica.options.window)
+    }
+
+    fn send_to_other_voters(&mut self, message: MessageOf<S>) {
+        for voter in self.replica.configurations.at(self.state.durable.decided).voters() {
+            if voter != self.id {
+                self.out.send(voter, message.clone());
+            }
+        }
+    }
+
+    fn arm_resend(&mut self) {
+        let resend = self.replica.options.resend;
+        self.out.set_timer(Timer::Resend, resend..resend);
+    }
+
+    /// Sends again, from the state alone, whatever may have been lost.
+    fn on_resend(&mut self) {
+        self.arm_resend();
+        match &self.state.role {
+            Role::Following => {}
+            Role::Polling { .. } => self.send_pre_votes(),
+            Role::Preparing(_) => {
+                self.send_prepares();
+                self.lead_if_promised();
+            }
+            Role::Leading(_) => self.resend_leader(),
+        }
+        self.resend_gateway();
+    }
+
+    fn on_message(&mut self, src: Id, message: MessageOf<S>) {
+        match message {
+            Message::Request { number, timeout_ms, request } => {
+                let timeout = Duration::from_millis(timeout_ms.into());
+                self.on_request(Client { id: src, number }, timeout, request);
+            }
+            Message::Reply { .. } => {}
+            Message::Forward { operations, relayed } => self.on_forward(src, operations, relayed),
+            Message::ReadIndex { read, relayed } => self.on_read_index(src, read, relayed),
+            Message::ReadSlot { read, slot } => self.on_read_slot(read, slot),
+            Message::PreVote { ballot, promised } => self.on_pre_vote(src, ballot, promised),
+            Message::PreVoted { ballot } => self.on_pre_voted(src, ballot),
+            Message::Prepare { ballot } => self.on_prepare(src, ballot),
+            Message::Promise { ballot, first, votes } => self.on_promise(src, ballot, first, votes),
+            Message::Accept { ballot, slot, entry } => self.on_accept(src, ballot, slot, entry),
+            Message::Accepted { ballot, slot } => self.on_accepted(src, ballot, slot),
+            Message::Heartbeat { ballot, decided, round } => self.on_heartbeat(src, ballot, decided, round),
+            Message::HeartbeatAck { ballot, round } => self.on_heartbeat_ack(src, ballot, round),
+            Message::Fetch { from } => self.send_decided(src, from),
+            Message::Decided { from, entries } => self.on_decided(src, from, entries),
+        }
+    }
+
+    fn on_timer(&mut self, timer: &Timer) {
+        match timer {
+            Timer::Election => self.on_election_timeout(),
+            Timer::Resend => self.on_resend(),
+            Timer::Flush => {
+                self.flush_gateway();
+                self.flush_leader();
+            }
+            Timer::Deadline(number) => self.on_deadline(*number),
+        }
+    }
+}
+
+impl<S: StateMachine> Replica<S> {
+    fn handle<'s>(
+        &self,
+        id: Id,
+        state: &mut Cow<'s, State<S>>,
+        out: &mut Out<Self>,
+        run: impl FnOnce(&mut Handler<'_, 's, S>),
+    ) {
+        let mut handler = Handler { replica: self, id, state, out, save: false };
+        run(&mut handler);
+        if handler.save {
+            out.save(state.durable.clone());
+        }
+    }
+}
+
+impl<S: StateMachine> Actor for Replica<S> {
+    type Msg = MessageOf<S>;
+    type Timer = Timer;
+    type State = State<S>;
+    type Storage = Arc<Durable<S::Command>>;
+    type Random = ();
+
+    /// Begins from what was saved, or from nothing: every decided entry is applied again, in order.
+    fn on_start(&self, id: Id, storage: &Option<Self::Storage>, out: &mut Out<Self>) -> State<S> {
+        let durable = storage.clone().unwrap_or_default();
+        let mut executor = Executor::default();
+        for slot in 0..durable.decided {
+            executor.apply(slot, &durable.log[&slot], &self.options);
+        }
+        let state = State {
+            durable,
+            role: Role::Following,
+            following: None,
+            outbid: Ballot::default(),
+            executor,
+            gateway: Gateway::default(),
+        };
+        let mut state = Cow::Owned(state);
+        self.handle(id, &mut state, out, |handler| {
+            handler.arm_election();
+            handler.arm_resend();
+        });
+        state.into_owned()
+    }
+
+    fn on_msg(&self, id: Id, state: &mut Cow<'_, State<S>>, src: Id, message: Self::Msg, out: &mut Out<Self>) {
+        self.handle(id, state, out, |handler| handler.on_message(src, message));
+    }
+
+    fn on_timeout(&self, id: Id, state: &mut Cow<'_, State<S>>, timer: &Timer, out: &mut Out<Self>) {
+        self.handle(id, state, out, |handler| handler.on_timer(timer));
+    }
+
+    fn name(&self) -> String {
+        "Replica".into()
+    }
+}
