@@ -1,1 +1,3 @@
-//! spec
+//! What must hold of the replica, and the check that it does.
+
+pub mod properties;

@@ -1,0 +1,291 @@
+//! Judges each step of a scope, and keeps the ghost record.
+
+use super::audit::{Audit, Tagged};
+use super::party::{Item, Msg, PartyState, Stored, Want, item_of};
+use super::record::Record;
+use super::sequential::{Op, Ret};
+use super::transition::{self, ReplicaStep, stored_or_empty};
+use paxos_model::replica::State;
+use paxos_model::replica::configuration::Configuration;
+use paxos_model::replica::message::{Act, Done, Entry, Message, Operation, Outcome};
+use stateright::actor::Id;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// A rule judged on steps; its bit in the mask of rules that a step broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Rule {
+    /// At most one value is chosen in a slot.
+    Agreement,
+    /// What a replica decides is chosen.
+    DecidedIsChosen,
+    /// Only what a client asked for, or an opening by a node, is decided.
+    Validity,
+    /// No acceptor goes back on a promise or a vote; none is announced that is not stored.
+    PromisesKept,
+    /// In one ballot one value is voted for in a slot.
+    OneValueABallot,
+    /// The same slot gives the same applied state.
+    Prefix,
+    /// One order of the operations explains all answers.
+    Linearizable,
+    /// No command is applied twice, and every answer to one operation is the same.
+    ExactlyOnce,
+    /// A refused command is applied nowhere, ever.
+    RefusedIsNeverApplied,
+    /// A node's local reads never go back.
+    LocalReadsNeverGoBack,
+    /// Each attempt is answered at most once.
+    OneAnswer,
+}
+
+impl Rule {
+    /// All, in the order of their bits.
+    pub const ALL: [Rule; 11] = [
+        Rule::Agreement,
+        Rule::DecidedIsChosen,
+        Rule::Validity,
+        Rule::PromisesKept,
+        Rule::OneValueABallot,
+        Rule::Prefix,
+        Rule::Linearizable,
+        Rule::ExactlyOnce,
+        Rule::RefusedIsNeverApplied,
+        Rule::LocalReadsNeverGoBack,
+        Rule::OneAnswer,
+    ];
+
+    /// The name of the property.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rule::Agreement => "agreement",
+            Rule::DecidedIsChosen => "decided-is-chosen",
+            Rule::Validity => "validity",
+            Rule::PromisesKept => "promises-kept",
+            Rule::OneValueABallot => "one-value-a-ballot",
+            Rule::Prefix => "prefix",
+            Rule::Linearizable => "linearizable",
+            Rule::ExactlyOnce => "exactly-once",
+            Rule::RefusedIsNeverApplied => "refused-is-never-applied",
+            Rule::LocalReadsNeverGoBack => "local-reads-never-go-back",
+            Rule::OneAnswer => "one-answer",
+        }
+    }
+
+    /// Its bit.
+    pub fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+/// One step of one party.
+pub struct Seen<'a> {
+    /// Who.
+    pub node: Id,
+    /// The message that it took in, with its sender.
+    pub delivered: Option<(Id, &'a Msg)>,
+    /// Whether it was started anew.
+    pub restart: bool,
+    /// Its state before.
+    pub before: &'a PartyState,
+    /// What it had stored before.
+    pub stored_before: &'a Option<Stored>,
+    /// Its state after.
+    pub after: &'a PartyState,
+    /// What it has stored after.
+    pub stored_after: &'a Option<Stored>,
+    /// What it sends.
+    pub sends: &'a [(Id, Msg)],
+}
+
+/// The judge of a scope.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    /// The members.
+    pub configuration: Configuration,
+    /// The scripts of the clients.
+    pub scripts: BTreeMap<Id, Vec<Item>>,
+    /// Acts that sources put into the network.
+    pub acts: Vec<Act<Tagged>>,
+    /// Whether votes for chosen values are forgotten.
+    pub collapse: bool,
+}
+
+impl Judge {
+    /// The record after the step, and the mask of rules that it broke, each with the reason.
+    pub fn observe(&self, record: &Record, seen: &Seen<'_>) -> (Record, Vec<(Rule, String)>) {
+        let mut record = record.clone();
+        let mut broken = Vec::new();
+        if let (PartyState::Replica(before), PartyState::Replica(after)) = (seen.before, seen.after) {
+            self.observe_replica(&mut record, seen, before, after, &mut broken);
+        }
+        (record, broken)
+    }
+
+    fn observe_replica(
+        &self,
+        record: &mut Record,
+        seen: &Seen<'_>,
+        before: &State<Audit>,
+        after: &State<Audit>,
+        broken: &mut Vec<(Rule, String)>,
+    ) {
+        let (stored_before, stored_after) = (stored_or_empty(seen.stored_before), stored_or_empty(seen.stored_after));
+        let step = ReplicaStep { node: seen.node, before: &stored_before, after: &stored_after, state: after, sends: seen.sends };
+        if let Some(why) = transition::broken(&step) {
+            broken.push((Rule::PromisesKept, why));
+        }
+        for (slot, ballot) in &stored_after.accepted {
+            if stored_before.accepted.get(slot) != Some(ballot) {
+                let entry = &stored_after.log[slot];
+                if !record.vote(seen.node, *slot, *ballot, entry, &self.configuration) {
+                    broken.push((Rule::OneValueABallot, format!("slot {slot}, ballot {ballot}: {entry:?} is a second value")));
+                }
+            }
+        }
+        if record.disagrees() {
+            broken.push((Rule::Agreement, format!("chosen: {:?}", record.chosen)));
+        }
+        let from = if seen.restart { 0 } else { before.durable.decided };
+        for slot in from..after.durable.decided {
+            let entry = &after.durable.log[&slot];
+            if !record.chosen.get(&slot).is_some_and(|values| values.contains(entry)) {
+                broken.push((Rule::DecidedIsChosen, format!("decides {entry:?} in slot {slot}, which no quorum voted for")));
+            }
+            if let Some(operation) = entry.operations().iter().find(|operation| !self.asked_for(operation)) {
+                broken.push((Rule::Validity, format!("slot {slot} holds {operation:?}, which nobody asked for")));
+            }
+        }
+        self.observe_applied(record, seen, after, broken);
+        self.observe_clients(record, seen, after, broken);
+    }
+
+    fn asked_for(&self, operation: &Operation<Tagged>) -> bool {
+        match operation {
+            Operation::Open { node, .. } => self.configuration.members.contains_key(node),
+            Operation::InSession { act, .. } => {
+                self.acts.contains(act)
+                    || self.scripts.values().flatten().any(|item| match (&item.want, act) {
+                        (Want::Session, Act::OpenSession) | (Want::Expire(_), Act::ExpireSession(_)) => true,
+                        (Want::Command(wanted), Act::Apply(command)) => wanted == command,
+                        _ => false,
+                    })
+            }
+        }
+    }
+
+    fn observe_applied(&self, record: &mut Record, seen: &Seen<'_>, after: &State<Audit>, broken: &mut Vec<(Rule, String)>) {
+        let executor = &after.executor;
+        if executor.applied > 0 {
+            let mut hasher = DefaultHasher::new();
+            executor.hash(&mut hasher);
+            let digest = hasher.finish();
+            let known = *record.applied.entry(executor.applied).or_insert(digest);
+            if known != digest {
+                broken.push((Rule::Prefix, format!("{} slots gave another state on another replica", executor.applied)));
+            }
+        }
+        for (tag, count) in &executor.machine.counts {
+            record.performed.insert(*tag);
+            if *count > 1 {
+                broken.push((Rule::ExactlyOnce, format!("the command with tag {tag} was applied {count} times at {:?}", seen.node)));
+            }
+        }
+        if let Some(tag) = record.refused.intersection(&record.performed).next() {
+            broken.push((Rule::RefusedIsNeverApplied, format!("the command with tag {tag} was refused, and applied")));
+        }
+    }
+
+    fn observe_clients(&self, record: &mut Record, seen: &Seen<'_>, after: &State<Audit>, broken: &mut Vec<(Rule, String)>) {
+        if let Some((client, Message::Request { number, .. })) = seen.delivered
+            && let Some(item) = self.item(client, item_of(*number))
+        {
+            record.invoke(client, item_of(*number), *number, operation(item));
+        }
+        for (client, message) in seen.sends {
+            let Message::Reply { number, outcome } = message else { continue };
+            let index = item_of(*number);
+            let Some(item) = self.item(*client, index) else { continue };
+            self.observe_reply(record, (*client, index, *number), item, outcome, seen, broken);
+        }
+        let _ = after;
+        if !record.is_linearizable() {
+            broken.push((Rule::Linearizable, format!("no order explains {:?}", record.history)));
+        }
+        if let Some(tag) = record.refused.intersection(&record.performed).next() {
+            broken.push((Rule::RefusedIsNeverApplied, format!("the command with tag {tag} was refused, and applied")));
+        }
+    }
+
+    fn observe_reply(
+        &self,
+        record: &mut Record,
+        (client, index, number): (Id, usize, u64),
+        item: &Item,
+        outcome: &Outcome<paxos_model::kv::Reply, paxos_model::kv::Answer>,
+        seen: &Seen<'_>,
+        broken: &mut Vec<(Rule, String)>,
+    ) {
+        let in_history = operation(item).is_some();
+        let ret = match outcome {
+            Outcome::Done(Done::Applied(reply)) => Some(Ret::Reply(reply.clone())),
+            Outcome::Done(Done::Opened(_) | Done::Expired) => None,
+            Outcome::Answer { applied, answer } => {
+                if matches!(item.want, Want::LocalRead(_)) {
+                    let shown = record.shown.entry(seen.node).or_default();
+                    if applied < shown {
+                        let why = format!("{:?} shows {applied} slots after it showed {shown}", seen.node);
+                        broken.push((Rule::LocalReadsNeverGoBack, why));
+                    }
+                    *shown = *applied;
+                }
+                Some(Ret::Answer(answer.clone()))
+            }
+            Outcome::Refused(_) => {
+                let progress = record.operations.entry((client, index)).or_default();
+                if !progress.open.remove(&number) {
+                    broken.push((Rule::OneAnswer, format!("attempt {number} of {client:?} is answered twice")));
+                }
+                // A further attempt may be on its way: only the last one of the list closes the operation.
+                let last = item_of(number) == index && number as usize % 10 + 1 == item.nodes.len();
+                if progress.open.is_empty() && !progress.returned && (last || item.nodes.len() == 1) {
+                    if let Want::Command(command) = &item.want {
+                        record.refused.insert(command.tag);
+                    }
+                    record.answer(client, index, Ret::Refused, in_history);
+                }
+                return;
+            }
+            Outcome::Unknown(_) => return,
+        };
+        if let Some(ret) = ret {
+            let progress = record.operations.entry((client, index)).or_default();
+            if progress.done.as_ref().is_some_and(|done| *done != ret) && matches!(ret, Ret::Reply(_)) {
+                broken.push((Rule::ExactlyOnce, format!("{client:?} is told {ret:?} after {:?}", progress.done)));
+            }
+            record.answer(client, index, ret, in_history);
+        }
+    }
+
+    fn item(&self, client: Id, index: usize) -> Option<&Item> {
+        self.scripts.get(&client)?.get(index)
+    }
+}
+
+/// The operation as the history knows it; sessions and local reads are judged by other rules.
+fn operation(item: &Item) -> Option<Op> {
+    match &item.want {
+        Want::Command(command) => Some(Op::Command(command.command.clone())),
+        Want::Read(query) => Some(Op::Query(query.clone())),
+        Want::Session | Want::Expire(_) | Want::LocalRead(_) => None,
+    }
+}
+
+/// Whether an entry carries a command with `tag`.
+pub fn carries(entry: &Entry<Tagged>, tag: u8) -> bool {
+    entry.operations().iter().any(|operation| match operation {
+        Operation::InSession { act: Act::Apply(command), .. } => command.tag == tag,
+        _ => false,
+    })
+}

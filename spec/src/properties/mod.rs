@@ -1,0 +1,12 @@
+//! What must hold, and who takes part.
+//!
+//! A rule that speaks of a step is judged on the step ([`transition`], [`judge`]); a rule that speaks of what may still
+//! happen ([`progress`]) is judged in each state.
+
+pub mod audit;
+pub mod judge;
+pub mod party;
+pub mod progress;
+pub mod record;
+pub mod sequential;
+pub mod transition;
