@@ -22,12 +22,15 @@ pub enum Input<M, T> {
     Timeout(T),
 }
 
+/// What an actor puts out.
+pub type OutputOf<A> = Command<<A as Actor>::Msg, <A as Actor>::Timer, <A as Actor>::Random, <A as Actor>::Storage>;
+
 /// A step: the state after it and the outputs, in the order in which the actor produced them.
 pub struct Step<A: Actor> {
     /// The state after the step; `None` where the handler left it alone.
     pub state: Option<A::State>,
     /// The outputs. The last save is what is stored after the step.
-    pub outputs: Vec<Command<A::Msg, A::Timer, A::Random, A::Storage>>,
+    pub outputs: Vec<OutputOf<A>>,
 }
 
 /// Runs one handler of `actor`, which is node `id`, in `state` with `stored` on its disk.
@@ -54,7 +57,10 @@ pub fn step<A: Actor>(
             owned(after)
         }
     };
-    Step { state: after, outputs: out.into_iter().collect() }
+    Step {
+        state: after,
+        outputs: out.into_iter().collect(),
+    }
 }
 
 fn owned<S: Clone>(state: Cow<'_, S>) -> Option<S> {

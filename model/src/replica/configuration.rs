@@ -30,7 +30,9 @@ pub struct Configuration {
 impl Configuration {
     /// Nodes 0 to `count` - 1, all voters.
     pub fn of_voters(count: usize) -> Self {
-        Configuration { members: (0..count).map(|node| (Id::from(node), Role::Voter)).collect() }
+        Configuration {
+            members: (0..count).map(|node| (Id::from(node), Role::Voter)).collect(),
+        }
     }
 
     /// Whether `node` promises and votes.
@@ -40,7 +42,10 @@ impl Configuration {
 
     /// The voters, in order.
     pub fn voters(&self) -> impl Iterator<Item = Id> + '_ {
-        self.members.iter().filter(|(_, role)| **role == Role::Voter).map(|(node, _)| *node)
+        self.members
+            .iter()
+            .filter(|(_, role)| **role == Role::Voter)
+            .map(|(node, _)| *node)
     }
 
     /// Whether the voters among `nodes` are a majority of the voters. Any two quorums of one configuration intersect.
@@ -59,7 +64,9 @@ pub struct Configurations {
 impl Configurations {
     /// `initial` rules every slot.
     pub fn new(initial: Configuration) -> Self {
-        Configurations { from: OrdMap::unit(0, initial) }
+        Configurations {
+            from: OrdMap::unit(0, initial),
+        }
     }
 
     /// The configuration that rules `slot`.
@@ -70,7 +77,11 @@ impl Configurations {
 
     /// Every configuration that rules a slot of `slots` (at least that of its first).
     pub fn over(&self, slots: Range<Slot>) -> impl Iterator<Item = &Configuration> {
-        std::iter::once(self.at(slots.start)).chain(self.from.range(slots.start + 1..slots.end.max(slots.start + 1)).map(|(_, c)| c))
+        std::iter::once(self.at(slots.start)).chain(
+            self.from
+                .range(slots.start + 1..slots.end.max(slots.start + 1))
+                .map(|(_, c)| c),
+        )
     }
 
     /// Whether `nodes` are a quorum in every configuration that rules a slot of `slots`: what phase 1 needs.
@@ -91,11 +102,20 @@ mod tests {
     fn every_two_quorums_intersect_and_a_majority_is_one() {
         for count in [1, 2, 3, 5, 7] {
             let configuration = Configuration::of_voters(count);
-            let subsets: Vec<BTreeSet<Id>> =
-                (0..1u32 << count).map(|bits| (0..count).filter(|n| bits >> n & 1 == 1).map(Id::from).collect()).collect();
+            let subsets: Vec<BTreeSet<Id>> = (0..1u32 << count)
+                .map(|bits| (0..count).filter(|n| bits >> n & 1 == 1).map(Id::from).collect())
+                .collect();
             let quorums: Vec<_> = subsets.iter().filter(|s| configuration.is_quorum(s)).collect();
-            assert!(quorums.iter().all(|a| quorums.iter().all(|b| !a.is_disjoint(b))), "{count}");
-            assert!(subsets.iter().all(|s| configuration.is_quorum(s) == (s.len() > count / 2)), "{count}");
+            assert!(
+                quorums.iter().all(|a| quorums.iter().all(|b| !a.is_disjoint(b))),
+                "{count}"
+            );
+            assert!(
+                subsets
+                    .iter()
+                    .all(|s| configuration.is_quorum(s) == (s.len() > count / 2)),
+                "{count}"
+            );
         }
     }
 

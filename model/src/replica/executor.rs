@@ -67,7 +67,12 @@ impl<S: StateMachine> Hash for Executor<S> {
 
 impl<S: StateMachine> Executor<S> {
     /// Applies the entry of the next slot. Returns what each of its operations came to, in order.
-    pub fn apply(&mut self, slot: Slot, entry: &Entry<S::Command>, options: &Options) -> Vec<(OperationKey, Verdict<S>)> {
+    pub fn apply(
+        &mut self,
+        slot: Slot,
+        entry: &Entry<S::Command>,
+        options: &Options,
+    ) -> Vec<(OperationKey, Verdict<S>)> {
         assert_eq!(slot, self.applied, "entries are applied in order, each once");
         self.applied = slot + 1;
         let operations = entry.operations().iter().zip(0..);
@@ -76,9 +81,11 @@ impl<S: StateMachine> Executor<S> {
                 let here = SessionId { slot, position };
                 let verdict = match operation {
                     Operation::Open { node, incarnation } => self.open_for_node(here, (*node, *incarnation), options),
-                    Operation::InSession { id, acknowledged_below, act } => {
-                        self.perform(here, *id, *acknowledged_below, act, options)
-                    }
+                    Operation::InSession {
+                        id,
+                        acknowledged_below,
+                        act,
+                    } => self.perform(here, *id, *acknowledged_below, act, options),
                 };
                 (operation.key(), verdict)
             })
@@ -93,7 +100,9 @@ impl<S: StateMachine> Executor<S> {
     /// Whether proposing the operation again would change nothing.
     pub fn has_answer(&self, key: &OperationKey) -> bool {
         match key {
-            OperationKey::Open { node, incarnation } => self.session_of(*node).is_some_and(|(_, life)| life >= *incarnation),
+            OperationKey::Open { node, incarnation } => {
+                self.session_of(*node).is_some_and(|(_, life)| life >= *incarnation)
+            }
             OperationKey::InSession(id) => self.answer(id).is_some(),
         }
     }
@@ -125,15 +134,29 @@ impl<S: StateMachine> Executor<S> {
         Verdict::Done(self.open(here, Some(owner), options))
     }
 
-    fn open(&mut self, here: SessionId, owner: Option<(stateright::actor::Id, u64)>, options: &Options) -> Done<S::Reply> {
+    fn open(
+        &mut self,
+        here: SessionId,
+        owner: Option<(stateright::actor::Id, u64)>,
+        options: &Options,
+    ) -> Done<S::Reply> {
         Mark::SessionOpened.hit();
         if self.sessions.len() >= options.sessions_max
-            && let Some(oldest) = self.sessions.iter().min_by_key(|(id, session)| (session.used, **id)).map(|(id, _)| *id)
+            && let Some(oldest) = self
+                .sessions
+                .iter()
+                .min_by_key(|(id, session)| (session.used, **id))
+                .map(|(id, _)| *id)
         {
             Mark::SessionEvicted.hit();
             self.sessions.remove(&oldest);
         }
-        let session = Session { owner, used: here.slot, acknowledged_below: 1, done: OrdMap::new() };
+        let session = Session {
+            owner,
+            used: here.slot,
+            acknowledged_below: 1,
+            done: OrdMap::new(),
+        };
         self.sessions.insert(here, session);
         Done::Opened(here)
     }

@@ -4,13 +4,13 @@
 //! the first one. Acts are handed to the leader, reads ask it from which slot on they may be served; the origin applies the
 //! log itself and answers from there. Until something is handed on it can be refused; after that only the log can tell.
 
+use super::ballot::Slot;
+use super::executor::Verdict;
 use super::message::{
     Act, Done, Message, Operation, OperationId, OperationKey, Outcome, OutcomeOf, ReadId, Refusal, Request, SessionId,
     Uncertainty,
 };
-use super::executor::Verdict;
 use super::{Handler, Role, Timer};
-use super::ballot::Slot;
 use crate::machine::StateMachine;
 use crate::mark::Mark;
 use stateright::actor::Id;
@@ -162,14 +162,27 @@ impl<S: StateMachine> Handler<'_, '_, S> {
                 if let Some((id, _)) = session {
                     gateway.named.insert(id, number);
                 }
-                gateway.writes.insert(number, PendingWrite { client, act, id: session, in_node_session, handed_on: false });
+                gateway.writes.insert(
+                    number,
+                    PendingWrite {
+                        client,
+                        act,
+                        id: session,
+                        in_node_session,
+                        handed_on: false,
+                    },
+                );
             }
         }
     }
 
     fn take_read(&mut self, client: Client, timeout: Duration, query: S::Query) {
         let number = self.take_request(timeout);
-        let read = PendingRead { client, query, stage: ReadStage::Waiting };
+        let read = PendingRead {
+            client,
+            query,
+            stage: ReadStage::Waiting,
+        };
         self.state.to_mut().gateway.reads.insert(number, read);
     }
 
@@ -220,11 +233,23 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             return;
         }
         let fetch = self.state.following.is_none();
-        for peer in self.replica.configurations.at(self.state.durable.decided).members.keys().copied() {
+        for peer in self
+            .replica
+            .configurations
+            .at(self.state.durable.decided)
+            .members
+            .keys()
+            .copied()
+        {
             if peer != self.id {
                 self.hand_to(peer, operations.clone(), reads.clone());
                 if fetch {
-                    self.out.send(peer, Message::Fetch { from: self.state.durable.decided });
+                    self.out.send(
+                        peer,
+                        Message::Fetch {
+                            from: self.state.durable.decided,
+                        },
+                    );
                 }
             }
         }
@@ -232,7 +257,13 @@ impl<S: StateMachine> Handler<'_, '_, S> {
 
     fn hand_to(&mut self, peer: Id, operations: Vec<Operation<S::Command>>, reads: Vec<ReadId>) {
         if !operations.is_empty() {
-            self.out.send(peer, Message::Forward { operations: operations.into(), relayed: false });
+            self.out.send(
+                peer,
+                Message::Forward {
+                    operations: operations.into(),
+                    relayed: false,
+                },
+            );
         }
         for read in reads {
             self.out.send(peer, Message::ReadIndex { read, relayed: false });
@@ -256,18 +287,34 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         let gateway = &self.state.gateway;
         if let Some(incarnation) = gateway.incarnation
             && gateway.session == NodeSession::Opening
-            && (again || gateway.writes.values().any(|write| write.in_node_session && !write.handed_on))
+            && (again
+                || gateway
+                    .writes
+                    .values()
+                    .any(|write| write.in_node_session && !write.handed_on))
         {
-            operations.push(Operation::Open { node: self.id, incarnation });
+            operations.push(Operation::Open {
+                node: self.id,
+                incarnation,
+            });
         }
         let named = |write: &PendingWrite<S>| write.id.is_some() && (again || !write.handed_on);
-        let numbers: Vec<u64> = gateway.writes.iter().filter(|(_, write)| named(write)).map(|(n, _)| *n).collect();
+        let numbers: Vec<u64> = gateway
+            .writes
+            .iter()
+            .filter(|(_, write)| named(write))
+            .map(|(n, _)| *n)
+            .collect();
         for number in numbers {
             if let Some(write) = self.state.to_mut().gateway.writes.get_mut(&number)
                 && let Some((id, acknowledged_below)) = write.id
             {
                 write.handed_on = true;
-                operations.push(Operation::InSession { id, acknowledged_below, act: write.act.clone() });
+                operations.push(Operation::InSession {
+                    id,
+                    acknowledged_below,
+                    act: write.act.clone(),
+                });
             }
         }
         operations
@@ -275,7 +322,12 @@ impl<S: StateMachine> Handler<'_, '_, S> {
 
     fn number_acts(&mut self) {
         let gateway = &self.state.gateway;
-        let unnamed: Vec<u64> = gateway.writes.iter().filter(|(_, write)| write.id.is_none()).map(|(n, _)| *n).collect();
+        let unnamed: Vec<u64> = gateway
+            .writes
+            .iter()
+            .filter(|(_, write)| write.id.is_none())
+            .map(|(n, _)| *n)
+            .collect();
         if unnamed.is_empty() {
             return;
         }
@@ -295,7 +347,10 @@ impl<S: StateMachine> Handler<'_, '_, S> {
                         break;
                     }
                     if let Some(write) = gateway.writes.get_mut(&number) {
-                        let id = OperationId { session, sequence: next };
+                        let id = OperationId {
+                            session,
+                            sequence: next,
+                        };
                         write.id = Some((id, acknowledged_below));
                         gateway.named.insert(id, number);
                         next += 1;
@@ -308,7 +363,9 @@ impl<S: StateMachine> Handler<'_, '_, S> {
 
     /// The rounds of reads to ask for: one for all that wait and, if `again`, those asked for and not confirmed.
     fn read_rounds(&mut self, again: bool) -> Vec<ReadId> {
-        let Some(incarnation) = self.state.gateway.incarnation else { return Vec::new() };
+        let Some(incarnation) = self.state.gateway.incarnation else {
+            return Vec::new();
+        };
         let mut numbers = Vec::new();
         if again {
             numbers.extend(self.state.gateway.reads.values().filter_map(|read| match read.stage {
@@ -317,16 +374,33 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             }));
             numbers.dedup();
         }
-        if self.state.gateway.reads.values().any(|read| read.stage == ReadStage::Waiting) {
+        if self
+            .state
+            .gateway
+            .reads
+            .values()
+            .any(|read| read.stage == ReadStage::Waiting)
+        {
             let gateway = &mut self.state.to_mut().gateway;
             gateway.read_rounds += 1;
             let number = gateway.read_rounds;
-            for read in gateway.reads.values_mut().filter(|read| read.stage == ReadStage::Waiting) {
+            for read in gateway
+                .reads
+                .values_mut()
+                .filter(|read| read.stage == ReadStage::Waiting)
+            {
                 read.stage = ReadStage::Asked(number);
             }
             numbers.push(number);
         }
-        numbers.into_iter().map(|number| ReadId { origin: self.id, incarnation, number }).collect()
+        numbers
+            .into_iter()
+            .map(|number| ReadId {
+                origin: self.id,
+                incarnation,
+                number,
+            })
+            .collect()
     }
 
     /// Operations from another origin: queue them here, or pass them on, once.
@@ -339,7 +413,13 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             }
             (_, Some(leader)) if !relayed && leader.node != src => {
                 Mark::ForwardRelayed.hit();
-                self.out.send(leader.node, Message::Forward { operations, relayed: true });
+                self.out.send(
+                    leader.node,
+                    Message::Forward {
+                        operations,
+                        relayed: true,
+                    },
+                );
             }
             _ => {}
         }
@@ -384,7 +464,14 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     pub(super) fn serve_reads(&mut self) {
         let applied = self.state.executor.applied;
         let ready = |read: &PendingRead<S>| matches!(read.stage, ReadStage::From(slot) if slot <= applied);
-        let numbers: Vec<u64> = self.state.gateway.reads.iter().filter(|(_, r)| ready(r)).map(|(n, _)| *n).collect();
+        let numbers: Vec<u64> = self
+            .state
+            .gateway
+            .reads
+            .iter()
+            .filter(|(_, r)| ready(r))
+            .map(|(n, _)| *n)
+            .collect();
         for number in numbers {
             let gateway = &mut self.state.to_mut().gateway;
             gateway.current = true;
@@ -410,7 +497,9 @@ impl<S: StateMachine> Handler<'_, '_, S> {
                 }
             }
             OperationKey::InSession(id) => {
-                let Some(number) = self.state.gateway.named.get(&id).copied() else { return };
+                let Some(number) = self.state.gateway.named.get(&id).copied() else {
+                    return;
+                };
                 let in_node_session = self.state.gateway.writes[&number].in_node_session;
                 let outcome = match verdict {
                     Verdict::Done(done) => Outcome::Done(done),
@@ -437,7 +526,9 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             self.reply(client, Outcome::Refused(Refusal::Deadline));
             return;
         }
-        let Some(write) = self.state.gateway.writes.get(&number) else { return };
+        let Some(write) = self.state.gateway.writes.get(&number) else {
+            return;
+        };
         let outcome = if !write.handed_on {
             Mark::DeadlineRefused.hit();
             Outcome::Refused(Refusal::Deadline)
@@ -466,6 +557,12 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     }
 
     fn reply(&mut self, client: Client, outcome: OutcomeOf<S>) {
-        self.out.send(client.id, Message::Reply { number: client.number, outcome });
+        self.out.send(
+            client.id,
+            Message::Reply {
+                number: client.number,
+                outcome,
+            },
+        );
     }
 }

@@ -60,7 +60,10 @@ impl<C: Value> Leader<C> {
 impl<S: StateMachine> Handler<'_, '_, S> {
     /// Begins to lead in `ballot`, with everything below `decided` known.
     pub(super) fn lead(&mut self, ballot: Ballot, decided: Slot) {
-        assert_eq!(self.state.durable.promised, ballot, "a leader has promised its own ballot");
+        assert_eq!(
+            self.state.durable.promised, ballot,
+            "a leader has promised its own ballot"
+        );
         let leader = Leader {
             ballot,
             next: decided,
@@ -84,16 +87,31 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         let (ballot, slot) = (leader.ballot, leader.next);
         leader.next += 1;
         leader.known.extend(entry.operations().iter().map(Operation::key));
-        leader.proposals.insert(slot, Proposal { entry: entry.clone(), votes: BTreeSet::new() });
+        leader.proposals.insert(
+            slot,
+            Proposal {
+                entry: entry.clone(),
+                votes: BTreeSet::new(),
+            },
+        );
         for voter in self.replica.configurations.at(slot).voters() {
-            self.out.send(voter, Message::Accept { ballot, slot, entry: entry.clone() });
+            self.out.send(
+                voter,
+                Message::Accept {
+                    ballot,
+                    slot,
+                    entry: entry.clone(),
+                },
+            );
         }
     }
 
     /// Takes an operation into the queue, unless it is there, proposed, or applied already. False if the queue is full.
     pub(super) fn enqueue(&mut self, operation: Operation<S::Command>) -> bool {
         let key = operation.key();
-        let Role::Leading(leader) = &self.state.role else { return false };
+        let Role::Leading(leader) = &self.state.role else {
+            return false;
+        };
         if leader.known.contains(&key) {
             Mark::ForwardKnown.hit();
             return true;
@@ -115,7 +133,9 @@ impl<S: StateMachine> Handler<'_, '_, S> {
 
     /// Takes a read into the next round.
     pub(super) fn enqueue_read(&mut self, src: Id, read: ReadId) {
-        let Role::Leading(leader) = &self.state.role else { return };
+        let Role::Leading(leader) = &self.state.role else {
+            return;
+        };
         if leader.reads.contains(&(src, read)) || leader.reads.len() >= self.replica.options.requests_max {
             return;
         }
@@ -154,11 +174,16 @@ impl<S: StateMachine> Handler<'_, '_, S> {
 
     /// Counts a vote, once, and decides what is chosen.
     pub(super) fn on_accepted(&mut self, src: Id, ballot: Ballot, slot: Slot) {
-        let Role::Leading(leader) = &self.state.role else { return };
+        let Role::Leading(leader) = &self.state.role else {
+            return;
+        };
         if leader.ballot != ballot {
             return;
         }
-        let counts = leader.proposals.get(&slot).is_some_and(|proposal| !proposal.votes.contains(&src));
+        let counts = leader
+            .proposals
+            .get(&slot)
+            .is_some_and(|proposal| !proposal.votes.contains(&src));
         if counts || !leader.contacts.contains(&src) {
             let leader = self.leader_mut();
             leader.contacts.insert(src);
@@ -175,9 +200,8 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     pub(super) fn decide_chosen(&mut self) -> bool {
         let mut any = false;
         while let Role::Leading(leader) = &self.state.role {
-            let chosen = |slot: Slot, proposal: &Proposal<_>| {
-                self.replica.configurations.at(slot).is_quorum(&proposal.votes)
-            };
+            let chosen =
+                |slot: Slot, proposal: &Proposal<_>| self.replica.configurations.at(slot).is_quorum(&proposal.votes);
             let slot = self.state.durable.decided;
             match leader.proposals.get(&slot) {
                 Some(proposal) if chosen(slot, proposal) => {
@@ -229,7 +253,9 @@ impl<S: StateMachine> Handler<'_, '_, S> {
 
     /// A member heard this leader and had promised nothing higher.
     pub(super) fn on_heartbeat_ack(&mut self, src: Id, ballot: Ballot, round: u64) {
-        let Role::Leading(leader) = &self.state.role else { return };
+        let Role::Leading(leader) = &self.state.role else {
+            return;
+        };
         if leader.ballot != ballot {
             return;
         }
@@ -249,10 +275,18 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         while let Role::Leading(leader) = &self.state.role
             && let Some((round, (slot, reads))) = leader.rounds.first_key_value()
         {
-            let mut confirmed: BTreeSet<Id> =
-                leader.acknowledged.iter().filter(|(_, acknowledged)| *acknowledged >= round).map(|(node, _)| *node).collect();
+            let mut confirmed: BTreeSet<Id> = leader
+                .acknowledged
+                .iter()
+                .filter(|(_, acknowledged)| *acknowledged >= round)
+                .map(|(node, _)| *node)
+                .collect();
             confirmed.insert(self.id);
-            if !self.replica.configurations.is_quorum_over(leader.next..leader.next, &confirmed) {
+            if !self
+                .replica
+                .configurations
+                .is_quorum_over(leader.next..leader.next, &confirmed)
+            {
                 return;
             }
             Mark::ReadConfirmed.hit();
@@ -276,7 +310,11 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             for (slot, proposal) in &leader.proposals {
                 for voter in self.replica.configurations.at(*slot).voters() {
                     if !proposal.votes.contains(&voter) {
-                        let message = Message::Accept { ballot, slot: *slot, entry: proposal.entry.clone() };
+                        let message = Message::Accept {
+                            ballot,
+                            slot: *slot,
+                            entry: proposal.entry.clone(),
+                        };
                         self.out.send(voter, message);
                     }
                 }

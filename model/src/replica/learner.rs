@@ -36,7 +36,12 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         }
         if self.state.durable.decided < decided {
             Mark::FetchAfterHeartbeat.hit();
-            self.out.send(src, Message::Fetch { from: self.state.durable.decided });
+            self.out.send(
+                src,
+                Message::Fetch {
+                    from: self.state.durable.decided,
+                },
+            );
         }
     }
 
@@ -84,7 +89,12 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         if self.state.durable.decided > before {
             if full {
                 Mark::FetchNext.hit();
-                self.out.send(src, Message::Fetch { from: self.state.durable.decided });
+                self.out.send(
+                    src,
+                    Message::Fetch {
+                        from: self.state.durable.decided,
+                    },
+                );
             }
             self.lead_if_promised();
             if self.decide_chosen() {

@@ -119,7 +119,10 @@ impl<C: Value> Operation<C> {
     /// What tells it from others.
     pub fn key(&self) -> OperationKey {
         match self {
-            Operation::Open { node, incarnation } => OperationKey::Open { node: *node, incarnation: *incarnation },
+            Operation::Open { node, incarnation } => OperationKey::Open {
+                node: *node,
+                incarnation: *incarnation,
+            },
             Operation::InSession { id, .. } => OperationKey::InSession(*id),
         }
     }
@@ -240,21 +243,67 @@ pub struct ReadId {
 #[serde(bound = "C: Value, R: Value, Q: Value, A: Value")]
 #[allow(missing_docs, reason = "the fields are told in the table")]
 pub enum Message<C: Value, R: Value, Q: Value, A: Value> {
-    Request { number: u64, timeout_ms: u32, request: Request<C, Q> },
-    Reply { number: u64, outcome: Outcome<R, A> },
-    Forward { operations: Arc<[Operation<C>]>, relayed: bool },
-    ReadIndex { read: ReadId, relayed: bool },
-    ReadSlot { read: ReadId, slot: Slot },
-    PreVote { ballot: Ballot, promised: Ballot },
-    PreVoted { ballot: Ballot },
-    Prepare { ballot: Ballot },
-    Promise { ballot: Ballot, first: Slot, votes: Vec<Vote<C>> },
-    Accept { ballot: Ballot, slot: Slot, entry: Entry<C> },
-    Accepted { ballot: Ballot, slot: Slot },
-    Heartbeat { ballot: Ballot, decided: Slot, round: u64 },
-    HeartbeatAck { ballot: Ballot, round: u64 },
-    Fetch { from: Slot },
-    Decided { from: Slot, entries: Vec<Entry<C>> },
+    Request {
+        number: u64,
+        timeout_ms: u32,
+        request: Request<C, Q>,
+    },
+    Reply {
+        number: u64,
+        outcome: Outcome<R, A>,
+    },
+    Forward {
+        operations: Arc<[Operation<C>]>,
+        relayed: bool,
+    },
+    ReadIndex {
+        read: ReadId,
+        relayed: bool,
+    },
+    ReadSlot {
+        read: ReadId,
+        slot: Slot,
+    },
+    PreVote {
+        ballot: Ballot,
+        promised: Ballot,
+    },
+    PreVoted {
+        ballot: Ballot,
+    },
+    Prepare {
+        ballot: Ballot,
+    },
+    Promise {
+        ballot: Ballot,
+        first: Slot,
+        votes: Vec<Vote<C>>,
+    },
+    Accept {
+        ballot: Ballot,
+        slot: Slot,
+        entry: Entry<C>,
+    },
+    Accepted {
+        ballot: Ballot,
+        slot: Slot,
+    },
+    Heartbeat {
+        ballot: Ballot,
+        decided: Slot,
+        round: u64,
+    },
+    HeartbeatAck {
+        ballot: Ballot,
+        round: u64,
+    },
+    Fetch {
+        from: Slot,
+    },
+    Decided {
+        from: Slot,
+        entries: Vec<Entry<C>>,
+    },
 }
 
 /// The messages of replicas of `S`.

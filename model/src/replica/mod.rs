@@ -88,7 +88,11 @@ pub struct Replica<S: StateMachine> {
 impl<S: StateMachine> Replica<S> {
     /// A replica of a system that begins with `configuration`.
     pub fn new(configuration: Configuration, options: Options) -> Self {
-        Replica { configurations: Configurations::new(configuration), options, machine: PhantomData }
+        Replica {
+            configurations: Configurations::new(configuration),
+            options,
+            machine: PhantomData,
+        }
     }
 
     fn is_voter(&self, node: Id) -> bool {
@@ -200,7 +204,11 @@ impl<S: StateMachine> Handler<'_, '_, S> {
 
     fn on_message(&mut self, src: Id, message: MessageOf<S>) {
         match message {
-            Message::Request { number, timeout_ms, request } => {
+            Message::Request {
+                number,
+                timeout_ms,
+                request,
+            } => {
                 let timeout = Duration::from_millis(timeout_ms.into());
                 self.on_request(Client { id: src, number }, timeout, request);
             }
@@ -242,7 +250,13 @@ impl<S: StateMachine> Replica<S> {
         out: &mut Out<Self>,
         run: impl FnOnce(&mut Handler<'_, 's, S>),
     ) {
-        let mut handler = Handler { replica: self, id, state, out, save: false };
+        let mut handler = Handler {
+            replica: self,
+            id,
+            state,
+            out,
+            save: false,
+        };
         run(&mut handler);
         if handler.save {
             out.save(state.durable.clone());

@@ -65,7 +65,9 @@ impl<C: Value> Proposer<C> {
 impl<S: StateMachine> Handler<'_, '_, S> {
     pub(super) fn send_prepares(&mut self) {
         if let Role::Preparing(proposer) = &self.state.role {
-            let message = Message::Prepare { ballot: proposer.ballot };
+            let message = Message::Prepare {
+                ballot: proposer.ballot,
+            };
             self.send_to_other_voters(message);
         }
     }
@@ -84,8 +86,14 @@ impl<S: StateMachine> Handler<'_, '_, S> {
 
     /// Leads once a quorum promised, in every configuration of the open slots, and all that they left out is known here.
     pub(super) fn lead_if_promised(&mut self) {
-        let Role::Preparing(proposer) = &self.state.role else { return };
-        if !self.replica.configurations.is_quorum_over(self.open_slots(), &proposer.promised) {
+        let Role::Preparing(proposer) = &self.state.role else {
+            return;
+        };
+        if !self
+            .replica
+            .configurations
+            .is_quorum_over(self.open_slots(), &proposer.promised)
+        {
             return;
         }
         let decided = self.state.durable.decided;

@@ -132,7 +132,13 @@ impl Judge {
         broken: &mut Vec<(Rule, String)>,
     ) {
         let (stored_before, stored_after) = (stored_or_empty(seen.stored_before), stored_or_empty(seen.stored_after));
-        let step = ReplicaStep { node: seen.node, before: &stored_before, after: &stored_after, state: after, sends: seen.sends };
+        let step = ReplicaStep {
+            node: seen.node,
+            before: &stored_before,
+            after: &stored_after,
+            state: after,
+            sends: seen.sends,
+        };
         if let Some(why) = transition::broken(&step) {
             broken.push((Rule::PromisesKept, why));
         }
@@ -140,7 +146,10 @@ impl Judge {
             if stored_before.accepted.get(slot) != Some(ballot) {
                 let entry = &stored_after.log[slot];
                 if !record.vote(seen.node, *slot, *ballot, entry, &self.configuration) {
-                    broken.push((Rule::OneValueABallot, format!("slot {slot}, ballot {ballot}: {entry:?} is a second value")));
+                    broken.push((
+                        Rule::OneValueABallot,
+                        format!("slot {slot}, ballot {ballot}: {entry:?} is a second value"),
+                    ));
                 }
             }
         }
@@ -151,10 +160,16 @@ impl Judge {
         for slot in from..after.durable.decided {
             let entry = &after.durable.log[&slot];
             if !record.chosen.get(&slot).is_some_and(|values| values.contains(entry)) {
-                broken.push((Rule::DecidedIsChosen, format!("decides {entry:?} in slot {slot}, which no quorum voted for")));
+                broken.push((
+                    Rule::DecidedIsChosen,
+                    format!("decides {entry:?} in slot {slot}, which no quorum voted for"),
+                ));
             }
             if let Some(operation) = entry.operations().iter().find(|operation| !self.asked_for(operation)) {
-                broken.push((Rule::Validity, format!("slot {slot} holds {operation:?}, which nobody asked for")));
+                broken.push((
+                    Rule::Validity,
+                    format!("slot {slot} holds {operation:?}, which nobody asked for"),
+                ));
             }
         }
         self.observe_applied(record, seen, after, broken);
@@ -175,7 +190,13 @@ impl Judge {
         }
     }
 
-    fn observe_applied(&self, record: &mut Record, seen: &Seen<'_>, after: &State<Audit>, broken: &mut Vec<(Rule, String)>) {
+    fn observe_applied(
+        &self,
+        record: &mut Record,
+        seen: &Seen<'_>,
+        after: &State<Audit>,
+        broken: &mut Vec<(Rule, String)>,
+    ) {
         let executor = &after.executor;
         if executor.applied > 0 {
             let mut hasher = DefaultHasher::new();
@@ -183,30 +204,52 @@ impl Judge {
             let digest = hasher.finish();
             let known = *record.applied.entry(executor.applied).or_insert(digest);
             if known != digest {
-                broken.push((Rule::Prefix, format!("{} slots gave another state on another replica", executor.applied)));
+                broken.push((
+                    Rule::Prefix,
+                    format!("{} slots gave another state on another replica", executor.applied),
+                ));
             }
         }
         for (tag, count) in &executor.machine.counts {
             record.performed.insert(*tag);
             if *count > 1 {
-                broken.push((Rule::ExactlyOnce, format!("the command with tag {tag} was applied {count} times at {:?}", seen.node)));
+                broken.push((
+                    Rule::ExactlyOnce,
+                    format!(
+                        "the command with tag {tag} was applied {count} times at {:?}",
+                        seen.node
+                    ),
+                ));
             }
         }
         if let Some(tag) = record.refused.intersection(&record.performed).next() {
-            broken.push((Rule::RefusedIsNeverApplied, format!("the command with tag {tag} was refused, and applied")));
+            broken.push((
+                Rule::RefusedIsNeverApplied,
+                format!("the command with tag {tag} was refused, and applied"),
+            ));
         }
     }
 
-    fn observe_clients(&self, record: &mut Record, seen: &Seen<'_>, after: &State<Audit>, broken: &mut Vec<(Rule, String)>) {
+    fn observe_clients(
+        &self,
+        record: &mut Record,
+        seen: &Seen<'_>,
+        after: &State<Audit>,
+        broken: &mut Vec<(Rule, String)>,
+    ) {
         if let Some((client, Message::Request { number, .. })) = seen.delivered
             && let Some(item) = self.item(client, item_of(*number))
         {
             record.invoke(client, item_of(*number), *number, operation(item));
         }
         for (client, message) in seen.sends {
-            let Message::Reply { number, outcome } = message else { continue };
+            let Message::Reply { number, outcome } = message else {
+                continue;
+            };
             let index = item_of(*number);
-            let Some(item) = self.item(*client, index) else { continue };
+            let Some(item) = self.item(*client, index) else {
+                continue;
+            };
             self.observe_reply(record, (*client, index, *number), item, outcome, seen, broken);
         }
         let _ = after;
@@ -214,7 +257,10 @@ impl Judge {
             broken.push((Rule::Linearizable, format!("no order explains {:?}", record.history)));
         }
         if let Some(tag) = record.refused.intersection(&record.performed).next() {
-            broken.push((Rule::RefusedIsNeverApplied, format!("the command with tag {tag} was refused, and applied")));
+            broken.push((
+                Rule::RefusedIsNeverApplied,
+                format!("the command with tag {tag} was refused, and applied"),
+            ));
         }
     }
 
@@ -245,7 +291,10 @@ impl Judge {
             Outcome::Refused(_) => {
                 let progress = record.operations.entry((client, index)).or_default();
                 if !progress.open.remove(&number) {
-                    broken.push((Rule::OneAnswer, format!("attempt {number} of {client:?} is answered twice")));
+                    broken.push((
+                        Rule::OneAnswer,
+                        format!("attempt {number} of {client:?} is answered twice"),
+                    ));
                 }
                 // A further attempt may be on its way: only the last one of the list closes the operation.
                 let last = item_of(number) == index && number as usize % 10 + 1 == item.nodes.len();
@@ -262,7 +311,10 @@ impl Judge {
         if let Some(ret) = ret {
             let progress = record.operations.entry((client, index)).or_default();
             if progress.done.as_ref().is_some_and(|done| *done != ret) && matches!(ret, Ret::Reply(_)) {
-                broken.push((Rule::ExactlyOnce, format!("{client:?} is told {ret:?} after {:?}", progress.done)));
+                broken.push((
+                    Rule::ExactlyOnce,
+                    format!("{client:?} is told {ret:?} after {:?}", progress.done),
+                ));
             }
             record.answer(client, index, ret, in_history);
         }
@@ -285,7 +337,10 @@ fn operation(item: &Item) -> Option<Op> {
 /// Whether an entry carries a command with `tag`.
 pub fn carries(entry: &Entry<Tagged>, tag: u8) -> bool {
     entry.operations().iter().any(|operation| match operation {
-        Operation::InSession { act: Act::Apply(command), .. } => command.tag == tag,
+        Operation::InSession {
+            act: Act::Apply(command),
+            ..
+        } => command.tag == tag,
         _ => false,
     })
 }

@@ -79,9 +79,15 @@ impl Client {
         let named = |session: Option<(SessionId, u64)>| {
             session.map(|(session, sequence)| (OperationId { session, sequence }, sequence))
         };
-        let write = |act| Request::Write { session: named(state.session), act };
+        let write = |act| Request::Write {
+            session: named(state.session),
+            act,
+        };
         let request = match &item.want {
-            Want::Session => Request::Write { session: None, act: Act::OpenSession },
+            Want::Session => Request::Write {
+                session: None,
+                act: Act::OpenSession,
+            },
             Want::Expire(target) => match target.or(state.session.map(|(session, _)| session)) {
                 Some(session) => write(Act::ExpireSession(session)),
                 None => return,
@@ -91,7 +97,14 @@ impl Client {
             Want::LocalRead(query) => Request::LocalRead(query.clone()),
         };
         let number = state.item as u64 * ATTEMPTS + state.attempt as u64;
-        out.send(item.nodes[state.attempt], Message::Request { number, timeout_ms: 1000, request });
+        out.send(
+            item.nodes[state.attempt],
+            Message::Request {
+                number,
+                timeout_ms: 1000,
+                request,
+            },
+        );
         if state.attempt + 1 < item.nodes.len() {
             out.set_timer(Timer::Resend, Duration::ZERO..Duration::ZERO);
         } else {
@@ -111,7 +124,9 @@ impl Client {
 
     fn try_again(&self, state: &mut ClientState, out: &mut Out<Party>) -> bool {
         let Client::Script(items) = self else { return false };
-        let more = items.get(state.item).is_some_and(|item| state.attempt + 1 < item.nodes.len());
+        let more = items
+            .get(state.item)
+            .is_some_and(|item| state.attempt + 1 < item.nodes.len());
         if more {
             state.attempt += 1;
             self.send(state, out);
@@ -119,7 +134,12 @@ impl Client {
         more
     }
 
-    fn on_reply(&self, state: &mut ClientState, outcome: Outcome<paxos_model::kv::Reply, paxos_model::kv::Answer>, out: &mut Out<Party>) {
+    fn on_reply(
+        &self,
+        state: &mut ClientState,
+        outcome: Outcome<paxos_model::kv::Reply, paxos_model::kv::Answer>,
+        out: &mut Out<Party>,
+    ) {
         match outcome {
             Outcome::Done(Done::Opened(session)) => {
                 state.session = Some((session, 0));
@@ -146,6 +166,10 @@ pub enum Party {
 }
 
 /// The state of either.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "states are interned: few exist, and each is behind a pointer"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PartyState {
     /// Of a replica.

@@ -42,13 +42,25 @@ pub struct Links(pub BTreeSet<(Id, Id)>);
 impl Links {
     /// Every link among `nodes`.
     pub fn among(nodes: &[usize]) -> Self {
-        let pairs = nodes.iter().flat_map(|a| nodes.iter().map(move |b| (Id::from(*a), Id::from(*b))));
+        let pairs = nodes
+            .iter()
+            .flat_map(|a| nodes.iter().map(move |b| (Id::from(*a), Id::from(*b))));
         Links(pairs.filter(|(a, b)| a != b).collect())
     }
 
     /// These links, both ways.
     pub fn both_ways(pairs: &[(usize, usize)]) -> Self {
-        Links(pairs.iter().flat_map(|(a, b)| [((*a).into(), (*b).into()), ((*b).into(), (*a).into())]).collect())
+        Links(
+            pairs
+                .iter()
+                .flat_map(|(a, b)| [((*a).into(), (*b).into()), ((*b).into(), (*a).into())])
+                .collect(),
+        )
+    }
+
+    /// The nodes that take part: those with a link.
+    pub fn nodes(&self) -> BTreeSet<Id> {
+        self.0.iter().flat_map(|(a, b)| [*a, *b]).collect()
     }
 
     fn up(&self, src: Id, dst: Id) -> bool {
@@ -72,8 +84,15 @@ struct Running<'a> {
 }
 
 /// Runs the fair schedule from `frozen`. `first` says whose election timeout is the shortest. An error says what failed.
-pub fn check(replicas: &[Replica<Audit>], frozen: &BTreeMap<Id, Frozen>, links: &Links, first: usize) -> Result<(), String> {
-    let due = frozen.iter().flat_map(|(id, node)| node.timers.iter().map(|timer| (*id, timer.clone())));
+pub fn check(
+    replicas: &[Replica<Audit>],
+    frozen: &BTreeMap<Id, Frozen>,
+    links: &Links,
+    first: usize,
+) -> Result<(), String> {
+    let due = frozen
+        .iter()
+        .flat_map(|(id, node)| node.timers.iter().map(|timer| (*id, timer.clone())));
     let mut run = Running {
         replicas,
         links,
@@ -90,8 +109,18 @@ pub fn check(replicas: &[Replica<Audit>], frozen: &BTreeMap<Id, Frozen>, links: 
     let ids: Vec<Id> = frozen.keys().copied().collect();
     for id in &ids {
         for (number, request) in [(0, write()), (1, Request::Read(Query::Get("probe".into())))] {
-            let request = Message::Request { number, timeout_ms: 1000, request };
-            run.step(*id, Input::Deliver { src: client(*id), msg: request })?;
+            let request = Message::Request {
+                number,
+                timeout_ms: 1000,
+                request,
+            };
+            run.step(
+                *id,
+                Input::Deliver {
+                    src: client(*id),
+                    msg: request,
+                },
+            )?;
         }
     }
     let mut served = false;
@@ -103,7 +132,9 @@ pub fn check(replicas: &[Replica<Audit>], frozen: &BTreeMap<Id, Frozen>, links: 
         return Err(format!("no leader after {ANSWER_ROUNDS} rounds"));
     };
     if let Some(node) = run.unserved(leader) {
-        return Err(format!("{node:?} has a request that is not answered after {ANSWER_ROUNDS} rounds, leader {leader:?}"));
+        return Err(format!(
+            "{node:?} has a request that is not answered after {ANSWER_ROUNDS} rounds, leader {leader:?}"
+        ));
     }
     let ballot = run.ballot(leader);
     for _ in 0..STABLE_ROUNDS {
@@ -120,14 +151,29 @@ fn client(of: Id) -> Id {
 }
 
 fn write() -> Request<Tagged, Query> {
-    let puts = vec![Put { key: "probe".into(), val: "x".into(), ver: None }];
-    Request::Write { session: None, act: Act::Apply(Tagged { tag: 0, command: Command::Write { puts, atomic: false } }) }
+    let puts = vec![Put {
+        key: "probe".into(),
+        val: "x".into(),
+        ver: None,
+    }];
+    Request::Write {
+        session: None,
+        act: Act::Apply(Tagged {
+            tag: 0,
+            command: Command::Write { puts, atomic: false },
+        }),
+    }
 }
 
 impl Running<'_> {
     fn round(&mut self) -> Result<(), String> {
         self.round += 1;
-        let due: Vec<_> = self.due.iter().filter(|(_, at)| **at <= self.round).map(|(key, _)| key.clone()).collect();
+        let due: Vec<_> = self
+            .due
+            .iter()
+            .filter(|(_, at)| **at <= self.round)
+            .map(|(key, _)| key.clone())
+            .collect();
         for (id, timer) in due {
             if self.due.get(&(id, timer.clone())).is_some_and(|at| *at <= self.round) {
                 self.due.remove(&(id, timer.clone()));
@@ -167,7 +213,13 @@ impl Running<'_> {
 
     fn step(&mut self, id: Id, input: Input<Msg, Timer>) -> Result<(), String> {
         let node = &self.nodes[&id];
-        let Step { state, outputs } = step(&self.replicas[usize::from(id)], id, Some(&node.state), &node.stored, &input);
+        let Step { state, outputs } = step(
+            &self.replicas[usize::from(id)],
+            id,
+            Some(&node.state),
+            &node.stored,
+            &input,
+        );
         if let Some(state) = state
             && let Some(node) = self.nodes.get_mut(&id)
         {
@@ -208,9 +260,16 @@ impl Running<'_> {
         let leading = self.nodes.iter().filter(|(_, node)| leads(node));
         let (id, node) = leading.max_by_key(|(_, node)| node.state.durable.promised)?;
         let ballot = node.state.durable.promised;
-        let follows = self.nodes.iter().filter(|(_, node)| node.state.following == Some(ballot));
+        let follows = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.state.following == Some(ballot));
         let followers: BTreeSet<Id> = follows.map(|(id, _)| *id).collect();
-        self.replicas[0].configurations.at(0).is_quorum(&followers).then_some(*id)
+        self.replicas[0]
+            .configurations
+            .at(0)
+            .is_quorum(&followers)
+            .then_some(*id)
     }
 
     fn ballot(&self, id: Id) -> paxos_model::replica::ballot::Ballot {
@@ -222,7 +281,10 @@ impl Running<'_> {
     fn unserved(&self, leader: Id) -> Option<Id> {
         let near = |id: Id| {
             self.links.both(id, leader)
-                || self.nodes.keys().any(|via| self.links.both(id, *via) && self.links.both(*via, leader))
+                || self
+                    .nodes
+                    .keys()
+                    .any(|via| self.links.both(id, *via) && self.links.both(*via, leader))
         };
         let waits = |id: &Id| {
             let gateway = &self.nodes[id].state.gateway;
@@ -232,5 +294,75 @@ impl Running<'_> {
                 || !self.answered.contains(&(*id, 1))
         };
         self.nodes.keys().copied().find(|id| near(*id) && waits(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paxos_model::replica::Options;
+    use paxos_model::replica::configuration::Configuration;
+
+    fn start(count: usize) -> (Vec<Replica<Audit>>, BTreeMap<Id, Frozen>) {
+        let replica = Replica::new(Configuration::of_voters(count), Options::default());
+        let frozen = (0..count).map(|node| {
+            let Step { state, outputs } = step(&replica, node.into(), None, &None, &Input::Start);
+            let timers = outputs.iter().filter_map(|output| match output {
+                Output::SetTimer(timer, _) => Some(timer.clone()),
+                _ => None,
+            });
+            let timers = timers.collect();
+            (
+                Id::from(node),
+                Frozen {
+                    state: state.expect("started"),
+                    stored: None,
+                    timers,
+                },
+            )
+        });
+        let frozen = frozen.collect();
+        (vec![replica; count], frozen)
+    }
+
+    fn every_first(count: usize, links: &Links) {
+        let (replicas, frozen) = start(count);
+        for first in 0..count {
+            check(&replicas, &frozen, links, first)
+                .unwrap_or_else(|why| panic!("first {first}, links {links:?}: {why}"));
+        }
+    }
+
+    #[test]
+    fn a_leader_emerges_under_every_partial_partition_of_three() {
+        let all: Vec<(Id, Id)> = Links::among(&[0, 1, 2]).0.into_iter().collect();
+        for bits in 0..1u32 << all.len() {
+            let links = Links(
+                all.iter()
+                    .enumerate()
+                    .filter(|(i, _)| bits >> i & 1 == 1)
+                    .map(|(_, link)| *link)
+                    .collect(),
+            );
+            if [0, 1, 2]
+                .iter()
+                .any(|a| [0, 1, 2].iter().any(|b| a != b && links.both((*a).into(), (*b).into())))
+            {
+                every_first(3, &links);
+            }
+        }
+    }
+
+    #[test]
+    fn a_leader_emerges_in_star_and_chain_of_five() {
+        every_first(5, &Links::among(&[0, 1, 2, 3, 4]));
+        every_first(5, &Links::both_ways(&[(2, 0), (2, 1), (2, 3), (2, 4)]));
+        every_first(5, &Links::both_ways(&[(0, 1), (1, 2), (2, 3), (3, 4)]));
+    }
+
+    #[test]
+    fn without_a_quorum_the_schedule_says_so() {
+        let (replicas, frozen) = start(3);
+        assert!(check(&replicas, &frozen, &Links::among(&[]), 0).is_err());
     }
 }

@@ -67,7 +67,14 @@ impl Record {
     /// Once a value is chosen, votes for it are forgotten (if `collapse`): `agreement` asks only whether *another* value has a
     /// quorum too, and a further quorum for the same value tells nothing new. Votes for other values are all kept, whatever
     /// their ballot: nothing is assumed of them.
-    pub fn vote(&mut self, node: Id, slot: Slot, ballot: Ballot, entry: &Entry<Tagged>, configuration: &Configuration) -> bool {
+    pub fn vote(
+        &mut self,
+        node: Id,
+        slot: Slot,
+        ballot: Ballot,
+        entry: &Entry<Tagged>,
+        configuration: &Configuration,
+    ) -> bool {
         let known = self.chosen.get(&slot).is_some_and(|values| values.contains(entry));
         let values = self.votes.entry((slot, ballot)).or_default();
         let alone = values.keys().all(|other| other == entry);
@@ -87,7 +94,11 @@ impl Record {
 
     fn forget_chosen(&mut self, slot: Slot) {
         let Some(chosen) = self.chosen.get(&slot) else { return };
-        for ((_, _), values) in self.votes.range_mut((slot, Ballot::default())..).take_while(|((s, _), _)| *s == slot) {
+        for ((_, _), values) in self
+            .votes
+            .range_mut((slot, Ballot::default())..)
+            .take_while(|((s, _), _)| *s == slot)
+        {
             values.retain(|entry, _| !chosen.contains(entry));
         }
     }

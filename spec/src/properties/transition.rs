@@ -30,16 +30,24 @@ pub fn stored_or_empty(stored: &Option<Stored>) -> Stored {
 
 /// The first rule that the step breaks, in words; none if it keeps all.
 pub fn broken(step: &ReplicaStep<'_>) -> Option<String> {
-    storage_goes_back(step).or_else(|| not_stored(step)).or_else(|| step.sends.iter().find_map(|(_, m)| announced(step, m)))
+    storage_goes_back(step)
+        .or_else(|| not_stored(step))
+        .or_else(|| step.sends.iter().find_map(|(_, m)| announced(step, m)))
 }
 
 fn storage_goes_back(step: &ReplicaStep<'_>) -> Option<String> {
     let (before, after) = (step.before, step.after);
     if after.promised < before.promised {
-        return Some(format!("the stored promise falls from {} to {}", before.promised, after.promised));
+        return Some(format!(
+            "the stored promise falls from {} to {}",
+            before.promised, after.promised
+        ));
     }
     if after.decided < before.decided {
-        return Some(format!("the stored decided mark falls from {} to {}", before.decided, after.decided));
+        return Some(format!(
+            "the stored decided mark falls from {} to {}",
+            before.decided, after.decided
+        ));
     }
     if after.incarnation < before.incarnation {
         return Some("the stored incarnation falls".into());
@@ -53,7 +61,9 @@ fn storage_goes_back(step: &ReplicaStep<'_>) -> Option<String> {
         match after.accepted.get(slot) {
             None if after.decided > *slot => {}
             None => return Some(format!("the stored vote in slot {slot} is gone")),
-            Some(now) if now < ballot => return Some(format!("the stored vote in slot {slot} falls from {ballot} to {now}")),
+            Some(now) if now < ballot => {
+                return Some(format!("the stored vote in slot {slot} falls from {ballot} to {now}"));
+            }
             Some(now) if now == ballot && before.log.get(slot) != after.log.get(slot) => {
                 return Some(format!("the vote in slot {slot}, ballot {ballot}, changes its value"));
             }
@@ -63,10 +73,16 @@ fn storage_goes_back(step: &ReplicaStep<'_>) -> Option<String> {
     for (slot, ballot) in &after.accepted {
         let is_new = before.accepted.get(slot) != Some(ballot);
         if is_new && *ballot < before.promised {
-            return Some(format!("votes in slot {slot} in ballot {ballot}, below its promise {}", before.promised));
+            return Some(format!(
+                "votes in slot {slot} in ballot {ballot}, below its promise {}",
+                before.promised
+            ));
         }
         if *ballot > after.promised {
-            return Some(format!("a vote in ballot {ballot} is stored above the stored promise {}", after.promised));
+            return Some(format!(
+                "a vote in ballot {ballot} is stored above the stored promise {}",
+                after.promised
+            ));
         }
         if !after.log.contains_key(slot) {
             return Some(format!("a vote in slot {slot} is stored without its value"));
@@ -75,14 +91,19 @@ fn storage_goes_back(step: &ReplicaStep<'_>) -> Option<String> {
             return Some(format!("a vote is kept for the decided slot {slot}"));
         }
     }
-    (0..after.decided).find(|slot| !after.log.contains_key(slot)).map(|slot| format!("decided slot {slot} has no stored entry"))
+    (0..after.decided)
+        .find(|slot| !after.log.contains_key(slot))
+        .map(|slot| format!("decided slot {slot} has no stored entry"))
 }
 
 /// In memory a replica may know more decisions than are stored, and nothing else that is durable.
 fn not_stored(step: &ReplicaStep<'_>) -> Option<String> {
     let (memory, stored) = (&step.state.durable, step.after);
     if memory.promised != stored.promised {
-        return Some(format!("promised {} in memory, {} in store", memory.promised, stored.promised));
+        return Some(format!(
+            "promised {} in memory, {} in store",
+            memory.promised, stored.promised
+        ));
     }
     if memory.incarnation != stored.incarnation {
         return Some("the incarnation in memory is not the stored one".into());
@@ -108,19 +129,30 @@ fn announced(step: &ReplicaStep<'_>, message: &Msg) -> Option<String> {
     match message {
         Message::Promise { ballot, first, votes } => {
             if stored.promised != *ballot {
-                return Some(format!("announces the promise {ballot}, but {} is stored", stored.promised));
+                return Some(format!(
+                    "announces the promise {ballot}, but {} is stored",
+                    stored.promised
+                ));
             }
             if *first > memory.decided {
-                return Some(format!("reports votes from slot {first} on, but has decided only below {}", memory.decided));
+                return Some(format!(
+                    "reports votes from slot {first} on, but has decided only below {}",
+                    memory.decided
+                ));
             }
             for vote in votes {
-                let kept = stored.accepted.get(&vote.slot) == Some(&vote.ballot) && stored.log.get(&vote.slot) == Some(&vote.entry);
+                let kept = stored.accepted.get(&vote.slot) == Some(&vote.ballot)
+                    && stored.log.get(&vote.slot) == Some(&vote.entry);
                 if !kept {
                     return Some(format!("reports a vote in slot {} that is not stored", vote.slot));
                 }
             }
             let missing = |slot: &&u64| **slot >= *first && !votes.iter().any(|vote| vote.slot == **slot);
-            stored.accepted.keys().find(missing).map(|slot| format!("leaves its vote in slot {slot} out of its promise"))
+            stored
+                .accepted
+                .keys()
+                .find(missing)
+                .map(|slot| format!("leaves its vote in slot {slot} out of its promise"))
         }
         Message::Accepted { ballot, slot } => {
             let voted = stored.accepted.get(slot) == Some(ballot);
@@ -129,12 +161,15 @@ fn announced(step: &ReplicaStep<'_>, message: &Msg) -> Option<String> {
         Message::Prepare { ballot } if !own(ballot) || stored.promised != *ballot => {
             Some(format!("begins ballot {ballot}, which is not its own stored promise"))
         }
-        Message::Accept { ballot, .. } | Message::Heartbeat { ballot, .. } if !own(ballot) || stored.promised != *ballot => {
+        Message::Accept { ballot, .. } | Message::Heartbeat { ballot, .. }
+            if !own(ballot) || stored.promised != *ballot =>
+        {
             Some(format!("leads in ballot {ballot}, which is not its own stored promise"))
         }
-        Message::HeartbeatAck { ballot, .. } if stored.promised > *ballot => {
-            Some(format!("acknowledges ballot {ballot} after promising {}", stored.promised))
-        }
+        Message::HeartbeatAck { ballot, .. } if stored.promised > *ballot => Some(format!(
+            "acknowledges ballot {ballot} after promising {}",
+            stored.promised
+        )),
         Message::ReadIndex { read, .. } if read.origin == step.node && read.incarnation != stored.incarnation => {
             Some("a read carries an incarnation that is not stored".into())
         }

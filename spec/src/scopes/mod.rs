@@ -1,0 +1,208 @@
+//! Scopes: bounded systems that are small enough to visit every state, chosen so that together they show every rule at work.
+
+pub mod catalogue;
+pub mod prefix;
+pub mod referee;
+pub mod witness;
+
+use crate::engine::{Settings, System};
+use crate::properties::audit::{Audit, Tagged};
+use crate::properties::judge::Judge;
+use crate::properties::party::{Client, Msg, Party};
+use crate::properties::progress::Links;
+use paxos_model::replica::configuration::Configuration;
+use paxos_model::replica::message::{Act, Message};
+use paxos_model::replica::{Options, Replica, Timer};
+use prefix::Play;
+use referee::Referee;
+use stateright::actor::Id;
+use witness::Witness;
+
+/// Which timers run out in a scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// Election timeouts of those who do not lead.
+    pub election: bool,
+    /// Election timeouts of leaders: they count whom they heard, and may step down.
+    pub step_down: bool,
+    /// Retransmission.
+    pub resend: bool,
+    /// Deadlines of requests.
+    pub deadline: bool,
+}
+
+/// A scope.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is for, in one line.
+    pub description: &'static str,
+    /// Whether the default run visits it.
+    pub default: bool,
+    /// Whether it can also be exhausted without reductions in reasonable time.
+    pub small: bool,
+    /// How many replicas.
+    pub replicas: usize,
+    /// Their options.
+    pub options: Options,
+    /// How many ballots each node may begin.
+    pub elections: Vec<u8>,
+    /// How many restarts there may be in all; none for any number, at any point.
+    pub restarts: Option<u8>,
+    /// Which nodes may restart.
+    pub restarting: Vec<usize>,
+    /// No slot from here on is proposed in.
+    pub slots: u64,
+    /// Which timers run out.
+    pub timers: Timers,
+    /// The clients.
+    pub clients: Vec<Client>,
+    /// How it begins.
+    pub prefix: Vec<Play>,
+    /// From each state, over each of these sets of links, a leader must emerge and every request be answered.
+    pub progress: Vec<Links>,
+    /// What must be seen to happen.
+    pub witnesses: Vec<Witness>,
+    /// Whether votes for chosen values are forgotten.
+    pub collapse: bool,
+}
+
+/// How a scope is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Variation {
+    /// Goes into every fingerprint.
+    pub salt: u64,
+    /// Whether the reductions are used.
+    pub reduce: bool,
+}
+
+impl Default for Variation {
+    fn default() -> Self {
+        Variation { salt: 0, reduce: true }
+    }
+}
+
+/// Whether a message arrives once or not at all: requests and replies, which come over a connection.
+pub fn arrives_once(message: &Msg) -> bool {
+    matches!(message, Message::Request { .. })
+}
+
+/// The kinds of messages whose death is final, so that the reduction may ask whether they are dead. Of the others the same
+/// message may do nothing now and something later (a forward reaches a node that leads later), so they stay in flight.
+/// That these die for good is itself checked: `dead-stays-dead`.
+fn dies_for_good(message: &Msg) -> bool {
+    match message {
+        Message::Prepare { .. }
+        | Message::Promise { .. }
+        | Message::Accept { .. }
+        | Message::Accepted { .. }
+        | Message::Heartbeat { .. }
+        | Message::HeartbeatAck { .. }
+        | Message::ReadSlot { .. }
+        | Message::Decided { .. }
+        | Message::Reply { .. } => true,
+        Message::Request { .. }
+        | Message::Forward { .. }
+        | Message::ReadIndex { .. }
+        | Message::PreVote { .. }
+        | Message::PreVoted { .. }
+        | Message::Fetch { .. } => false,
+    }
+}
+
+impl Scope {
+    /// The replicas, as they ship.
+    pub fn nodes(&self) -> Vec<Replica<Audit>> {
+        vec![Replica::new(Configuration::of_voters(self.replicas), self.options.clone()); self.replicas]
+    }
+
+    /// Everybody who takes part: replicas first, then clients.
+    pub fn parties(&self) -> Vec<Party> {
+        let replicas = self.nodes().into_iter().map(Party::Replica);
+        replicas.chain(self.clients.iter().cloned().map(Party::Client)).collect()
+    }
+
+    /// The judge.
+    pub fn judge(&self) -> Judge {
+        let mut judge = Judge {
+            configuration: Configuration::of_voters(self.replicas),
+            scripts: Default::default(),
+            acts: Vec::new(),
+            collapse: self.collapse,
+        };
+        for (client, index) in self.clients.iter().zip(self.replicas..) {
+            match client {
+                Client::Script(items) => {
+                    judge.scripts.insert(Id::from(index), items.clone());
+                }
+                Client::Source(messages) => judge.acts.extend(messages.iter().flat_map(|(_, message)| acts(message))),
+            }
+        }
+        judge
+    }
+
+    /// The model to be checked.
+    pub fn system(&self, variation: Variation) -> System<Party, Referee> {
+        let (parties, judge) = (self.parties(), self.judge());
+        let beginning = prefix::play(&parties, &judge, &self.prefix);
+        let mut restarts = vec![false; parties.len()];
+        for node in &self.restarting {
+            restarts[*node] = true;
+        }
+        let settings = Settings {
+            salt: variation.salt,
+            reduce: variation.reduce,
+            restarts,
+            restarts_max: self.restarts,
+            caps: self.elections.clone(),
+            reducible: dies_for_good,
+            once: |_, message| arrives_once(message),
+            timers: |_, _| true,
+        };
+        System::new(parties, Referee::new(self.clone(), judge), settings).beginning(beginning.into_engine())
+    }
+
+    /// Its bounds, in words.
+    pub fn bounds(&self) -> String {
+        let elections: Vec<String> = self.elections.iter().map(u8::to_string).collect();
+        let restarts = match self.restarts {
+            None if self.restarting.is_empty() => "no restarts".into(),
+            None => "restarts anywhere".into(),
+            Some(count) => format!("{count} restarts"),
+        };
+        format!(
+            "{} replicas, slots below {}, ballots by node {}, {restarts}, {} clients",
+            self.replicas,
+            self.slots,
+            elections.join("+"),
+            self.clients.iter().filter(|client| matches!(client, Client::Script(_))).count()
+        )
+    }
+}
+
+fn acts(message: &Msg) -> Vec<Act<Tagged>> {
+    match message {
+        Message::Forward { operations, .. } => operations
+            .iter()
+            .filter_map(|operation| match operation {
+                paxos_model::replica::message::Operation::InSession { act, .. } => Some(act.clone()),
+                paxos_model::replica::message::Operation::Open { .. } => None,
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+impl Timers {
+    /// Whether `timer` runs out at a node that leads or does not.
+    pub fn allow(self, timer: &Timer, leads: bool) -> bool {
+        match timer {
+            Timer::Election if leads => self.step_down,
+            Timer::Election => self.election,
+            Timer::Resend => self.resend,
+            Timer::Flush => true,
+            Timer::Deadline(_) => self.deadline,
+        }
+    }
+}

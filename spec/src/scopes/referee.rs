@@ -1,0 +1,146 @@
+//! What the engine asks about a scope: the bounds, the rules, and the predicates.
+
+use super::Scope;
+use super::prefix::Beginning;
+use super::witness::{Witness, WITNESS_RULES};
+use crate::engine::{self, Cost, Depends, Ghost, Observed, Predicate, StepView, View};
+use crate::properties::judge::{Judge, Rule, Seen};
+use crate::properties::party::{Party, PartyState};
+use crate::properties::progress::{self, Frozen};
+use crate::properties::record::Record;
+use paxos_model::replica::message::Message;
+use paxos_model::replica::{Replica, Role};
+use paxos_model::trace::Input;
+use stateright::Expectation;
+use stateright::actor::Id;
+use std::collections::BTreeMap;
+
+/// The referee of one scope.
+pub struct Referee {
+    scope: Scope,
+    judge: Judge,
+    nodes: Vec<Replica<crate::properties::audit::Audit>>,
+}
+
+impl Referee {
+    /// For `scope`, with its judge.
+    pub fn new(scope: Scope, judge: Judge) -> Self {
+        let nodes = scope.nodes();
+        Referee { scope, judge, nodes }
+    }
+
+    fn seen<'a>(step: &StepView<'a, Party>, sends: &'a [(Id, crate::properties::party::Msg)]) -> Seen<'a> {
+        Seen {
+            node: step.node.into(),
+            delivered: match step.input {
+                Input::Deliver { src, msg } => Some((*src, msg)),
+                Input::Start | Input::Timeout(_) => None,
+            },
+            restart: step.restart,
+            before: step.before,
+            stored_before: step.stored_before,
+            after: step.after,
+            stored_after: step.stored_after,
+            sends,
+        }
+    }
+
+    /// The rules that a step breaks, each with the reason.
+    pub fn reasons(&self, record: &Record, step: &StepView<'_, Party>) -> Vec<(Rule, String)> {
+        let sends: Vec<_> = step.sends.iter().map(|(dst, message)| (*dst, (*message).clone())).collect();
+        self.judge.observe(record, &Self::seen(step, &sends)).1
+    }
+
+    /// Why a leader would not emerge, or not serve, from the states of the replicas in `view`.
+    pub fn no_progress(&self, view: &View<'_, Party, Referee>) -> Option<String> {
+        let frozen: BTreeMap<Id, Frozen> = (0..self.scope.replicas)
+            .filter_map(|node| {
+                let local = view.local(node);
+                let state = local.state.replica()?.clone();
+                Some((Id::from(node), Frozen { state, stored: local.storage.clone(), timers: local.timers.to_vec() }))
+            })
+            .collect();
+        self.scope.progress.iter().find_map(|links| {
+            let nodes = links.nodes();
+            let alive: BTreeMap<Id, Frozen> =
+                frozen.iter().filter(|(id, _)| nodes.contains(id)).map(|(id, frozen)| (*id, frozen.clone())).collect();
+            let first = usize::from(*nodes.first()?);
+            progress::check(&self.nodes, &alive, links, first).err().map(|why| format!("links {links:?}: {why}"))
+        })
+    }
+}
+
+impl Ghost<Party> for Referee {
+    type Record = Record;
+
+    fn initial(&self) -> Record {
+        Record::new(self.judge.collapse)
+    }
+
+    fn relevant(&self, step: &StepView<'_, Party>) -> bool {
+        step.before.replica().is_some()
+    }
+
+    fn observe(&self, record: &Record, step: &StepView<'_, Party>) -> Observed<Record> {
+        if step.first {
+            return Observed::default();
+        }
+        let sends: Vec<_> = step.sends.iter().map(|(dst, message)| (*dst, (*message).clone())).collect();
+        let (after, broken) = self.judge.observe(record, &Self::seen(step, &sends));
+        let broken = broken.iter().fold(0, |mask, (rule, _)| mask | rule.bit());
+        Observed { record: (after != *record).then_some(after), broken }
+    }
+
+    fn cost(&self, step: &StepView<'_, Party>) -> Cost {
+        let PartyState::Replica(after) = step.after else { return Cost::Free };
+        let PartyState::Replica(before) = step.before else { return Cost::Free };
+        if let Input::Timeout(timer) = step.input
+            && !self.scope.timers.allow(timer, matches!(before.role, Role::Leading(_)))
+        {
+            return Cost::Forbidden;
+        }
+        let beyond = |message: &Message<_, _, _, _>| matches!(message, Message::Accept { slot, .. } if *slot >= self.scope.slots);
+        if step.sends.iter().any(|(_, message)| beyond(message)) {
+            return Cost::Forbidden;
+        }
+        let begun = after.durable.promised;
+        if begun != before.durable.promised && usize::from(begun.node) == step.node {
+            return Cost::Counter(step.node);
+        }
+        Cost::Free
+    }
+
+    fn rules(&self) -> Vec<engine::Rule> {
+        Rule::ALL.iter().map(|rule| engine::Rule { name: rule.name(), bit: rule.bit() }).collect()
+    }
+
+    fn predicates(&self) -> Vec<Predicate> {
+        let witness = |witness: &Witness| {
+            let (name, depends, _) = WITNESS_RULES[*witness as usize];
+            Predicate { name, expectation: Expectation::Sometimes, depends }
+        };
+        let mut all: Vec<Predicate> = self.scope.witnesses.iter().map(witness).collect();
+        if !self.scope.progress.is_empty() {
+            all.push(Predicate { name: "progress", expectation: Expectation::Always, depends: Depends::Locals });
+        }
+        all
+    }
+
+    fn evaluate(&self, index: usize, view: &View<'_, Party, Self>) -> bool {
+        match self.scope.witnesses.get(index) {
+            Some(witness) => WITNESS_RULES[*witness as usize].2(view),
+            None => self.no_progress(view).is_none(),
+        }
+    }
+}
+
+impl Beginning {
+    /// As the engine takes it.
+    pub fn into_engine(self) -> engine::Beginning<Party, Record> {
+        engine::Beginning {
+            locals: self.seats.into_iter().map(|seat| (seat.state, seat.stored, seat.timers.into_iter().collect())).collect(),
+            record: self.record,
+            network: self.network,
+        }
+    }
+}
