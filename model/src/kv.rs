@@ -123,16 +123,8 @@ impl Kv {
     /// The entry of `key`; for an absent key the empty value with the floor as its version.
     pub fn get(&self, key: &Arc<str>) -> Entry {
         match self.entries.get(key) {
-            Some(Versioned { val, ver }) => Entry {
-                key: key.clone(),
-                val: val.clone(),
-                ver: *ver,
-            },
-            None => Entry {
-                key: key.clone(),
-                val: Arc::from(""),
-                ver: self.floor,
-            },
+            Some(Versioned { val, ver }) => Entry { key: key.clone(), val: val.clone(), ver: *ver },
+            None => Entry { key: key.clone(), val: Arc::from(""), ver: self.floor },
         }
     }
 
@@ -153,18 +145,8 @@ impl Kv {
         if put.val.is_empty() {
             self.tombstones.insert((ver, put.key.clone()), ());
         }
-        self.entries.insert(
-            put.key.clone(),
-            Versioned {
-                val: put.val.clone(),
-                ver,
-            },
-        );
-        Written::Applied(Entry {
-            key: put.key.clone(),
-            val: put.val.clone(),
-            ver,
-        })
+        self.entries.insert(put.key.clone(), Versioned { val: put.val.clone(), ver });
+        Written::Applied(Entry { key: put.key.clone(), val: put.val.clone(), ver })
     }
 
     /// A tombstone at the highest version stays: a floor there would let nobody write.
@@ -209,16 +191,10 @@ impl StateMachine for Kv {
             Query::Get(key) => Answer::Entry(self.get(key)),
             Query::Keys { prefix, start, limit } => {
                 let from = prefix.max(start).clone();
-                let keys = self
-                    .entries
-                    .range(from..)
-                    .take_while(|(key, _)| key.starts_with(&**prefix));
+                let keys = self.entries.range(from..).take_while(|(key, _)| key.starts_with(&**prefix));
                 let present = keys.filter(|(_, entry)| !entry.val.is_empty());
                 Answer::Keys(
-                    present
-                        .map(|(key, _)| key.clone())
-                        .take(usize::try_from(*limit).unwrap_or(usize::MAX))
-                        .collect(),
+                    present.map(|(key, _)| key.clone()).take(usize::try_from(*limit).unwrap_or(usize::MAX)).collect(),
                 )
             }
         }

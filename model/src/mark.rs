@@ -51,6 +51,8 @@ marks! {
     PreVoteBelowPromise,
     /// A quorum granted the pre-vote.
     PreVoteWon,
+    /// A leader is told a decision that it has not proposed, and stops.
+    LeaderOverruled,
     /// A leader learns that a peer promised a higher ballot, and prepares a higher one still.
     LeaderOutbid,
     /// Somebody else learns that a peer promised a higher ballot than its own.
@@ -99,8 +101,6 @@ marks! {
     FetchAfterHeartbeat,
     /// A decision arrives by catching up.
     DecidedByFetch,
-    /// A full chunk arrived: the next one is fetched.
-    FetchNext,
     /// A chunk that leaves a gap is not used.
     DecidedWithGap,
     /// A node's session is opened.

@@ -57,10 +57,7 @@ pub fn step<A: Actor>(
             owned(after)
         }
     };
-    Step {
-        state: after,
-        outputs: out.into_iter().collect(),
-    }
+    Step { state: after, outputs: out.into_iter().collect() }
 }
 
 fn owned<S: Clone>(state: Cow<'_, S>) -> Option<S> {

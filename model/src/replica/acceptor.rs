@@ -26,11 +26,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         } else {
             Mark::PrepareRepeated.hit();
         }
-        let message = Message::Promise {
-            ballot,
-            first: self.state.durable.decided,
-            votes: self.votes(),
-        };
+        let message = Message::Promise { ballot, first: self.state.durable.decided, votes: self.votes() };
         self.out.send(src, message);
     }
 
@@ -76,11 +72,8 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     /// The votes that are not known to be for decided slots, in slot order.
     pub(super) fn votes(&self) -> Vec<Vote<S::Command>> {
         let durable = &self.state.durable;
-        let vote = |(slot, ballot): (&Slot, &Ballot)| Vote {
-            slot: *slot,
-            ballot: *ballot,
-            entry: durable.log[slot].clone(),
-        };
+        let vote =
+            |(slot, ballot): (&Slot, &Ballot)| Vote { slot: *slot, ballot: *ballot, entry: durable.log[slot].clone() };
         durable.accepted.iter().map(vote).collect()
     }
 }

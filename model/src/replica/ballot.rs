@@ -19,10 +19,7 @@ pub struct Ballot {
 impl Ballot {
     /// The lowest ballot of `node` that is above every ballot of this round.
     pub fn next(self, node: Id) -> Ballot {
-        Ballot {
-            round: self.round + 1,
-            node,
-        }
+        Ballot { round: self.round + 1, node }
     }
 }
 
@@ -47,10 +44,7 @@ mod tests {
 
     #[test]
     fn ballots_are_ordered_by_round_then_node() {
-        let ballot = |round, node: usize| Ballot {
-            round,
-            node: node.into(),
-        };
+        let ballot = |round, node: usize| Ballot { round, node: node.into() };
         assert!(Ballot::default() < ballot(1, 0));
         assert!(ballot(1, 2) < ballot(2, 0));
         assert!(ballot(1, 0) < ballot(1, 1));

@@ -20,19 +20,23 @@ pub enum Role {
     Learner,
 }
 
-/// The members that rule a range of slots. Node numbers are never reused.
+/// The members that rule a range of slots, and the limits on sessions: they decide what is applied, so that they too may
+/// change only by an entry of the log. Node numbers are never reused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configuration {
     /// Every member and its role.
     pub members: OrdMap<Id, Role>,
+    /// Open sessions, at least 1; the least recently used one makes room.
+    pub sessions_max: usize,
+    /// Replies that a session keeps, at least 1: how far ahead of the acknowledged operations a client may be.
+    pub replies_max: u64,
 }
 
 impl Configuration {
     /// Nodes 0 to `count` - 1, all voters.
     pub fn of_voters(count: usize) -> Self {
-        Configuration {
-            members: (0..count).map(|node| (Id::from(node), Role::Voter)).collect(),
-        }
+        let members = (0..count).map(|node| (Id::from(node), Role::Voter)).collect();
+        Configuration { members, sessions_max: 4096, replies_max: 1024 }
     }
 
     /// Whether `node` promises and votes.
@@ -42,10 +46,7 @@ impl Configuration {
 
     /// The voters, in order.
     pub fn voters(&self) -> impl Iterator<Item = Id> + '_ {
-        self.members
-            .iter()
-            .filter(|(_, role)| **role == Role::Voter)
-            .map(|(node, _)| *node)
+        self.members.iter().filter(|(_, role)| **role == Role::Voter).map(|(node, _)| *node)
     }
 
     /// Whether the voters among `nodes` are a majority of the voters. Any two quorums of one configuration intersect.
@@ -64,9 +65,7 @@ pub struct Configurations {
 impl Configurations {
     /// `initial` rules every slot.
     pub fn new(initial: Configuration) -> Self {
-        Configurations {
-            from: OrdMap::unit(0, initial),
-        }
+        Configurations { from: OrdMap::unit(0, initial) }
     }
 
     /// The configuration that rules `slot`.
@@ -77,11 +76,8 @@ impl Configurations {
 
     /// Every configuration that rules a slot of `slots` (at least that of its first).
     pub fn over(&self, slots: Range<Slot>) -> impl Iterator<Item = &Configuration> {
-        std::iter::once(self.at(slots.start)).chain(
-            self.from
-                .range(slots.start + 1..slots.end.max(slots.start + 1))
-                .map(|(_, c)| c),
-        )
+        std::iter::once(self.at(slots.start))
+            .chain(self.from.range(slots.start + 1..slots.end.max(slots.start + 1)).map(|(_, c)| c))
     }
 
     /// Whether `nodes` are a quorum in every configuration that rules a slot of `slots`: what phase 1 needs.
@@ -106,16 +102,8 @@ mod tests {
                 .map(|bits| (0..count).filter(|n| bits >> n & 1 == 1).map(Id::from).collect())
                 .collect();
             let quorums: Vec<_> = subsets.iter().filter(|s| configuration.is_quorum(s)).collect();
-            assert!(
-                quorums.iter().all(|a| quorums.iter().all(|b| !a.is_disjoint(b))),
-                "{count}"
-            );
-            assert!(
-                subsets
-                    .iter()
-                    .all(|s| configuration.is_quorum(s) == (s.len() > count / 2)),
-                "{count}"
-            );
+            assert!(quorums.iter().all(|a| quorums.iter().all(|b| !a.is_disjoint(b))), "{count}");
+            assert!(subsets.iter().all(|s| configuration.is_quorum(s) == (s.len() > count / 2)), "{count}");
         }
     }
 

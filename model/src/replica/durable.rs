@@ -32,13 +32,7 @@ pub struct Durable<C: Value> {
 
 impl<C: Value> Default for Durable<C> {
     fn default() -> Self {
-        Durable {
-            promised: Ballot::default(),
-            accepted: OrdMap::new(),
-            log: OrdMap::new(),
-            decided: 0,
-            incarnation: 0,
-        }
+        Durable { promised: Ballot::default(), accepted: OrdMap::new(), log: OrdMap::new(), decided: 0, incarnation: 0 }
     }
 }
 

@@ -48,20 +48,14 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     fn poll(&mut self) {
         let ballot = self.next_ballot();
         self.follow_nobody();
-        self.state.to_mut().role = Role::Polling {
-            ballot,
-            granted: BTreeSet::from([self.id]),
-        };
+        self.state.to_mut().role = Role::Polling { ballot, granted: BTreeSet::from([self.id]) };
         self.send_pre_votes();
         self.prepare_if_polled();
     }
 
     pub(super) fn send_pre_votes(&mut self) {
         if let Role::Polling { ballot, .. } = &self.state.role {
-            let message = Message::PreVote {
-                ballot: *ballot,
-                promised: self.state.durable.promised,
-            };
+            let message = Message::PreVote { ballot: *ballot, promised: self.state.durable.promised };
             self.send_to_other_voters(message);
         }
     }
@@ -135,7 +129,6 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     }
 
     pub(super) fn arm_election(&mut self) {
-        self.out
-            .set_timer(Timer::Election, self.replica.options.election.clone());
+        self.out.set_timer(Timer::Election, self.replica.options.election.clone());
     }
 }

@@ -3,8 +3,8 @@
 //! Everything here is a function of the decided log alone, so it is the same on every replica at the same slot: who is
 //! answered from a session, which session is evicted, and what is too late.
 
-use super::Options;
 use super::ballot::Slot;
+use super::configuration::Configuration;
 use super::message::{Act, Done, Entry, Operation, OperationId, OperationKey, SessionId};
 use crate::machine::StateMachine;
 use crate::mark::Mark;
@@ -29,7 +29,7 @@ pub struct Session<S: StateMachine> {
 pub enum Verdict<S: StateMachine> {
     /// Done, now or before.
     Done(Done<S::Reply>),
-    /// The session is unknown; nothing was applied.
+    /// The session is unknown, or not that of the sort of client that sent it; nothing was applied.
     Expired,
     /// Acknowledged before; nothing was applied.
     Stale,
@@ -71,7 +71,7 @@ impl<S: StateMachine> Executor<S> {
         &mut self,
         slot: Slot,
         entry: &Entry<S::Command>,
-        options: &Options,
+        rules: &Configuration,
     ) -> Vec<(OperationKey, Verdict<S>)> {
         assert_eq!(slot, self.applied, "entries are applied in order, each once");
         self.applied = slot + 1;
@@ -80,21 +80,25 @@ impl<S: StateMachine> Executor<S> {
             .map(|(operation, position)| {
                 let here = SessionId { slot, position };
                 let verdict = match operation {
-                    Operation::Open { node, incarnation } => self.open_for_node(here, (*node, *incarnation), options),
-                    Operation::InSession {
-                        id,
-                        acknowledged_below,
-                        act,
-                    } => self.perform(here, *id, *acknowledged_below, act, options),
+                    Operation::Open { node, incarnation } => self.open_for_node(here, (*node, *incarnation), rules),
+                    Operation::InSession { id, by_node, acknowledged_below, act } => {
+                        if self.sessions.get(&id.session).is_some_and(|session| session.owner.is_some() == *by_node) {
+                            self.perform(here, *id, *acknowledged_below, act, rules)
+                        } else {
+                            Mark::SessionUnknown.hit();
+                            Verdict::Expired
+                        }
+                    }
                 };
                 (operation.key(), verdict)
             })
             .collect()
     }
 
-    /// What was done before under this name, if it is still kept.
-    pub fn answer(&self, id: &OperationId) -> Option<&Done<S::Reply>> {
-        self.sessions.get(&id.session)?.done.get(&id.sequence)
+    /// What was done before under this name, by a node in its own session or by a client, if it is still kept.
+    pub fn answer(&self, id: &OperationId, by_node: bool) -> Option<&Done<S::Reply>> {
+        let session = self.sessions.get(&id.session)?;
+        if session.owner.is_some() == by_node { session.done.get(&id.sequence) } else { None }
     }
 
     /// Whether proposing the operation again would change nothing.
@@ -103,7 +107,7 @@ impl<S: StateMachine> Executor<S> {
             OperationKey::Open { node, incarnation } => {
                 self.session_of(*node).is_some_and(|(_, life)| life >= *incarnation)
             }
-            OperationKey::InSession(id) => self.answer(id).is_some(),
+            OperationKey::InSession(id, by_node) => self.answer(id, *by_node).is_some(),
         }
     }
 
@@ -115,7 +119,12 @@ impl<S: StateMachine> Executor<S> {
         })
     }
 
-    fn open_for_node(&mut self, here: SessionId, owner: (stateright::actor::Id, u64), options: &Options) -> Verdict<S> {
+    fn open_for_node(
+        &mut self,
+        here: SessionId,
+        owner: (stateright::actor::Id, u64),
+        rules: &Configuration,
+    ) -> Verdict<S> {
         match self.session_of(owner.0) {
             Some((id, life)) if life == owner.1 => {
                 Mark::SessionOpenedAgain.hit();
@@ -131,32 +140,24 @@ impl<S: StateMachine> Executor<S> {
             }
             None => {}
         }
-        Verdict::Done(self.open(here, Some(owner), options))
+        Verdict::Done(self.open(here, Some(owner), rules))
     }
 
     fn open(
         &mut self,
         here: SessionId,
         owner: Option<(stateright::actor::Id, u64)>,
-        options: &Options,
+        rules: &Configuration,
     ) -> Done<S::Reply> {
         Mark::SessionOpened.hit();
-        if self.sessions.len() >= options.sessions_max
-            && let Some(oldest) = self
-                .sessions
-                .iter()
-                .min_by_key(|(id, session)| (session.used, **id))
-                .map(|(id, _)| *id)
+        if self.sessions.len() >= rules.sessions_max
+            && let Some(oldest) =
+                self.sessions.iter().min_by_key(|(id, session)| (session.used, **id)).map(|(id, _)| *id)
         {
             Mark::SessionEvicted.hit();
             self.sessions.remove(&oldest);
         }
-        let session = Session {
-            owner,
-            used: here.slot,
-            acknowledged_below: 1,
-            done: OrdMap::new(),
-        };
+        let session = Session { owner, used: here.slot, acknowledged_below: 1, done: OrdMap::new() };
         self.sessions.insert(here, session);
         Done::Opened(here)
     }
@@ -167,12 +168,9 @@ impl<S: StateMachine> Executor<S> {
         id: OperationId,
         acknowledged_below: u64,
         act: &Act<S::Command>,
-        options: &Options,
+        rules: &Configuration,
     ) -> Verdict<S> {
-        let Some(session) = self.sessions.get_mut(&id.session) else {
-            Mark::SessionUnknown.hit();
-            return Verdict::Expired;
-        };
+        let Some(session) = self.sessions.get_mut(&id.session) else { return Verdict::Expired };
         session.used = here.slot;
         if acknowledged_below > session.acknowledged_below {
             session.acknowledged_below = acknowledged_below;
@@ -186,13 +184,13 @@ impl<S: StateMachine> Executor<S> {
             Mark::OperationStale.hit();
             return Verdict::Stale;
         }
-        if id.sequence - session.acknowledged_below >= options.replies_max {
+        if id.sequence - session.acknowledged_below >= rules.replies_max {
             Mark::OperationBeyondWindow.hit();
             return Verdict::BeyondWindow;
         }
         let done = match act {
             Act::Apply(command) => Done::Applied(self.machine.apply(command)),
-            Act::OpenSession => self.open(here, None, options),
+            Act::OpenSession => self.open(here, None, rules),
             Act::ExpireSession(target) => {
                 Mark::SessionExpired.hit();
                 self.sessions.remove(target);

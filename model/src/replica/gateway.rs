@@ -48,8 +48,8 @@ pub struct PendingWrite<S: StateMachine> {
     pub act: Act<S::Command>,
     /// Its name, once it has one, and below which number its session is acknowledged.
     pub id: Option<(OperationId, u64)>,
-    /// Whether the name is in this node's session, so that only this node gives it out.
-    pub in_node_session: bool,
+    /// Whether it is done in this node's session, so that only this node gives its name out.
+    pub by_node: bool,
     /// Whether it was handed on.
     pub handed_on: bool,
 }
@@ -61,8 +61,8 @@ pub enum ReadStage {
     Waiting,
     /// Asked for, under this number.
     Asked(u64),
-    /// To be served once everything below this slot is applied.
-    From(Slot),
+    /// Confirmed, under this number: to be served once everything below this slot is applied.
+    From(u64, Slot),
 }
 
 /// A read that is not answered yet.
@@ -79,7 +79,7 @@ pub struct PendingRead<S: StateMachine> {
 /// What a node knows about the requests of its clients; lost in a crash, as their connections are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Gateway<S: StateMachine> {
-    /// This life's number, once it took a request.
+    /// The number under which this life opens its session and asks for reads; a new one for each session.
     pub incarnation: Option<u64>,
     /// The node's session.
     pub session: NodeSession,
@@ -87,8 +87,8 @@ pub struct Gateway<S: StateMachine> {
     pub requests: u64,
     /// Acts not answered yet.
     pub writes: BTreeMap<u64, PendingWrite<S>>,
-    /// The same by name.
-    pub named: BTreeMap<OperationId, u64>,
+    /// The same by name; a node's own operations and those of clients do not meet.
+    pub named: BTreeMap<(OperationId, bool), u64>,
     /// Reads not answered yet.
     pub reads: BTreeMap<u64, PendingRead<S>>,
     /// Rounds of reads asked for in this life.
@@ -127,14 +127,8 @@ impl<S: StateMachine> Gateway<S> {
 impl<S: StateMachine> Handler<'_, '_, S> {
     /// A request arrives. It is answered at once, or it waits until it is done or its deadline passes.
     pub(super) fn on_request(&mut self, client: Client, timeout: Duration, request: Request<S::Command, S::Query>) {
-        let gateway = &self.state.gateway;
-        if gateway.writes.len() + gateway.reads.len() >= self.replica.options.requests_max {
-            Mark::RequestRefusedBusy.hit();
-            self.reply(client, Outcome::Refused(Refusal::Busy));
-            return;
-        }
         match request {
-            Request::LocalRead(query) if gateway.current => {
+            Request::LocalRead(query) if self.state.gateway.current => {
                 Mark::LocalRead.hit();
                 self.answer(client, &query);
             }
@@ -143,56 +137,74 @@ impl<S: StateMachine> Handler<'_, '_, S> {
                 Mark::LocalReadConfirmed.hit();
                 self.take_read(client, timeout, query);
             }
-            Request::Write { session, act } => {
-                if let Some((id, _)) = session {
-                    if let Some(done) = self.state.executor.answer(&id) {
-                        Mark::RetryAnsweredAtOnce.hit();
-                        let done = done.clone();
-                        self.reply(client, Outcome::Done(done));
-                        return;
-                    }
-                    if let Some(earlier) = gateway.named.get(&id).copied() {
-                        Mark::AttemptSuperseded.hit();
-                        self.finish_write(earlier, Outcome::Unknown(Uncertainty::Superseded));
-                    }
-                }
-                let number = self.take_request(timeout);
-                let gateway = &mut self.state.to_mut().gateway;
-                let in_node_session = session.is_none();
-                if let Some((id, _)) = session {
-                    gateway.named.insert(id, number);
-                }
-                gateway.writes.insert(
-                    number,
-                    PendingWrite {
-                        client,
-                        act,
-                        id: session,
-                        in_node_session,
-                        handed_on: false,
-                    },
-                );
-            }
+            Request::Write { session, act } => self.take_write(client, timeout, session, act),
         }
     }
 
-    fn take_read(&mut self, client: Client, timeout: Duration, query: S::Query) {
+    fn take_write(
+        &mut self,
+        client: Client,
+        timeout: Duration,
+        session: Option<(OperationId, u64)>,
+        act: Act<S::Command>,
+    ) {
+        let mut handed_on = false;
+        if let Some((id, _)) = session {
+            if let Some(done) = self.state.executor.answer(&id, false) {
+                Mark::RetryAnsweredAtOnce.hit();
+                let done = done.clone();
+                self.reply(client, Outcome::Done(done));
+                return;
+            }
+            if let Some(earlier) = self.state.gateway.named.get(&(id, false)).copied() {
+                Mark::AttemptSuperseded.hit();
+                handed_on = self.state.gateway.writes[&earlier].handed_on;
+                self.finish_write(earlier, Outcome::Unknown(Uncertainty::Superseded));
+            }
+        }
+        if self.refuse_if_busy(client) {
+            return;
+        }
         let number = self.take_request(timeout);
-        let read = PendingRead {
-            client,
-            query,
-            stage: ReadStage::Waiting,
-        };
+        let gateway = &mut self.state.to_mut().gateway;
+        let by_node = session.is_none();
+        if let Some((id, _)) = session {
+            gateway.named.insert((id, by_node), number);
+        }
+        gateway.writes.insert(number, PendingWrite { client, act, id: session, by_node, handed_on });
+    }
+
+    fn refuse_if_busy(&mut self, client: Client) -> bool {
+        let gateway = &self.state.gateway;
+        let busy = gateway.writes.len() + gateway.reads.len() >= self.replica.options.requests_max;
+        if busy {
+            Mark::RequestRefusedBusy.hit();
+            self.reply(client, Outcome::Refused(Refusal::Busy));
+        }
+        busy
+    }
+
+    fn take_read(&mut self, client: Client, timeout: Duration, query: S::Query) {
+        if self.refuse_if_busy(client) {
+            return;
+        }
+        let number = self.take_request(timeout);
+        let read = PendingRead { client, query, stage: ReadStage::Waiting };
         self.state.to_mut().gateway.reads.insert(number, read);
     }
 
-    /// Numbers a request and sets its deadline. The first one of a life makes that life's number durable.
-    fn take_request(&mut self, timeout: Duration) -> u64 {
+    /// Takes a number that no other life of this node, and no other session of this one, has used or will use.
+    fn claim_incarnation(&mut self) {
         if self.state.gateway.incarnation.is_none() {
             self.durable_mut().incarnation += 1;
             self.save();
             self.state.to_mut().gateway.incarnation = Some(self.state.durable.incarnation);
         }
+    }
+
+    /// Numbers a request and sets its deadline.
+    fn take_request(&mut self, timeout: Duration) -> u64 {
+        self.claim_incarnation();
         let gateway = &mut self.state.to_mut().gateway;
         gateway.requests += 1;
         let number = gateway.requests;
@@ -222,6 +234,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     }
 
     /// Hands on again what is not answered: to the leader directly and, in case it can't be reached, through everybody else.
+    /// The answers lie in the log, which is fetched from everybody too, in case the leader is heard and does not hear.
     pub(super) fn resend_gateway(&mut self) {
         if self.state.gateway.idle() {
             return;
@@ -232,38 +245,17 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             self.hand_to_myself(operations, reads);
             return;
         }
-        let fetch = self.state.following.is_none();
-        for peer in self
-            .replica
-            .configurations
-            .at(self.state.durable.decided)
-            .members
-            .keys()
-            .copied()
-        {
+        for peer in self.replica.configurations.at(self.state.durable.decided).members.keys().copied() {
             if peer != self.id {
                 self.hand_to(peer, operations.clone(), reads.clone());
-                if fetch {
-                    self.out.send(
-                        peer,
-                        Message::Fetch {
-                            from: self.state.durable.decided,
-                        },
-                    );
-                }
+                self.out.send(peer, Message::Fetch { from: self.state.durable.decided });
             }
         }
     }
 
     fn hand_to(&mut self, peer: Id, operations: Vec<Operation<S::Command>>, reads: Vec<ReadId>) {
         if !operations.is_empty() {
-            self.out.send(
-                peer,
-                Message::Forward {
-                    operations: operations.into(),
-                    relayed: false,
-                },
-            );
+            self.out.send(peer, Message::Forward { operations: operations.into(), relayed: false });
         }
         for read in reads {
             self.out.send(peer, Message::ReadIndex { read, relayed: false });
@@ -287,34 +279,19 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         let gateway = &self.state.gateway;
         if let Some(incarnation) = gateway.incarnation
             && gateway.session == NodeSession::Opening
-            && (again
-                || gateway
-                    .writes
-                    .values()
-                    .any(|write| write.in_node_session && !write.handed_on))
+            && (again || gateway.writes.values().any(|write| write.by_node && !write.handed_on))
         {
-            operations.push(Operation::Open {
-                node: self.id,
-                incarnation,
-            });
+            operations.push(Operation::Open { node: self.id, incarnation });
         }
         let named = |write: &PendingWrite<S>| write.id.is_some() && (again || !write.handed_on);
-        let numbers: Vec<u64> = gateway
-            .writes
-            .iter()
-            .filter(|(_, write)| named(write))
-            .map(|(n, _)| *n)
-            .collect();
+        let numbers: Vec<u64> = gateway.writes.iter().filter(|(_, write)| named(write)).map(|(n, _)| *n).collect();
         for number in numbers {
             if let Some(write) = self.state.to_mut().gateway.writes.get_mut(&number)
                 && let Some((id, acknowledged_below)) = write.id
             {
                 write.handed_on = true;
-                operations.push(Operation::InSession {
-                    id,
-                    acknowledged_below,
-                    act: write.act.clone(),
-                });
+                let (by_node, act) = (write.by_node, write.act.clone());
+                operations.push(Operation::InSession { id, by_node, acknowledged_below, act });
             }
         }
         operations
@@ -322,37 +299,36 @@ impl<S: StateMachine> Handler<'_, '_, S> {
 
     fn number_acts(&mut self) {
         let gateway = &self.state.gateway;
-        let unnamed: Vec<u64> = gateway
-            .writes
-            .iter()
-            .filter(|(_, write)| write.id.is_none())
-            .map(|(n, _)| *n)
-            .collect();
+        let unnamed: Vec<u64> =
+            gateway.writes.iter().filter(|(_, write)| write.id.is_none()).map(|(n, _)| *n).collect();
         if unnamed.is_empty() {
             return;
         }
         match gateway.session {
-            NodeSession::None => self.state.to_mut().gateway.session = NodeSession::Opening,
+            NodeSession::None => {
+                self.claim_incarnation();
+                self.state.to_mut().gateway.session = NodeSession::Opening;
+            }
             NodeSession::Opening => {}
             NodeSession::Open(session, mut next) => {
-                let outstanding = gateway.named.range(OperationId { session, sequence: 0 }..).next();
+                let from = (OperationId { session, sequence: 0 }, false);
+                let outstanding =
+                    gateway.named.range(from..).find(|((id, by_node), _)| id.session != session || *by_node);
                 let acknowledged_below = match outstanding {
-                    Some((id, _)) if id.session == session => id.sequence,
+                    Some(((id, _), _)) if id.session == session => id.sequence,
                     _ => next,
                 };
+                let replies_max = self.replica.configurations.at(self.state.durable.decided).replies_max;
                 let gateway = &mut self.state.to_mut().gateway;
                 for number in unnamed {
-                    if next - acknowledged_below >= self.replica.options.replies_max {
+                    if next - acknowledged_below >= replies_max {
                         Mark::SessionWindowFull.hit();
                         break;
                     }
                     if let Some(write) = gateway.writes.get_mut(&number) {
-                        let id = OperationId {
-                            session,
-                            sequence: next,
-                        };
+                        let id = OperationId { session, sequence: next };
                         write.id = Some((id, acknowledged_below));
-                        gateway.named.insert(id, number);
+                        gateway.named.insert((id, true), number);
                         next += 1;
                     }
                 }
@@ -361,7 +337,8 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         }
     }
 
-    /// The rounds of reads to ask for: one for all that wait and, if `again`, those asked for and not confirmed.
+    /// The rounds of reads to ask for: one for all that wait and, if `again`, those asked for and not served. One that is
+    /// confirmed may wait for a slot that its leader proposed in and nobody will: a later answer can be lower, and each holds.
     fn read_rounds(&mut self, again: bool) -> Vec<ReadId> {
         let Some(incarnation) = self.state.gateway.incarnation else {
             return Vec::new();
@@ -369,38 +346,21 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         let mut numbers = Vec::new();
         if again {
             numbers.extend(self.state.gateway.reads.values().filter_map(|read| match read.stage {
-                ReadStage::Asked(number) => Some(number),
-                _ => None,
+                ReadStage::Asked(number) | ReadStage::From(number, _) => Some(number),
+                ReadStage::Waiting => None,
             }));
             numbers.dedup();
         }
-        if self
-            .state
-            .gateway
-            .reads
-            .values()
-            .any(|read| read.stage == ReadStage::Waiting)
-        {
+        if self.state.gateway.reads.values().any(|read| read.stage == ReadStage::Waiting) {
             let gateway = &mut self.state.to_mut().gateway;
             gateway.read_rounds += 1;
             let number = gateway.read_rounds;
-            for read in gateway
-                .reads
-                .values_mut()
-                .filter(|read| read.stage == ReadStage::Waiting)
-            {
+            for read in gateway.reads.values_mut().filter(|read| read.stage == ReadStage::Waiting) {
                 read.stage = ReadStage::Asked(number);
             }
             numbers.push(number);
         }
-        numbers
-            .into_iter()
-            .map(|number| ReadId {
-                origin: self.id,
-                incarnation,
-                number,
-            })
-            .collect()
+        numbers.into_iter().map(|number| ReadId { origin: self.id, incarnation, number }).collect()
     }
 
     /// Operations from another origin: queue them here, or pass them on, once.
@@ -413,13 +373,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             }
             (_, Some(leader)) if !relayed && leader.node != src => {
                 Mark::ForwardRelayed.hit();
-                self.out.send(
-                    leader.node,
-                    Message::Forward {
-                        operations,
-                        relayed: true,
-                    },
-                );
+                self.out.send(leader.node, Message::Forward { operations, relayed: true });
             }
             _ => {}
         }
@@ -445,13 +399,17 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             return;
         }
         let gateway = &self.state.gateway;
-        let asked = |pending: &PendingRead<S>| pending.stage == ReadStage::Asked(read.number);
+        let asked = |pending: &PendingRead<S>| match pending.stage {
+            ReadStage::Waiting => false,
+            ReadStage::Asked(number) => number == read.number,
+            ReadStage::From(number, later) => number == read.number && slot < later,
+        };
         if gateway.incarnation != Some(read.incarnation) || !gateway.reads.values().any(asked) {
             return;
         }
         for pending in self.state.to_mut().gateway.reads.values_mut() {
-            if pending.stage == ReadStage::Asked(read.number) {
-                pending.stage = ReadStage::From(slot);
+            if asked(pending) {
+                pending.stage = ReadStage::From(read.number, slot);
             }
         }
         if self.state.executor.applied < slot {
@@ -463,15 +421,8 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     /// Answers the confirmed reads whose slot is reached.
     pub(super) fn serve_reads(&mut self) {
         let applied = self.state.executor.applied;
-        let ready = |read: &PendingRead<S>| matches!(read.stage, ReadStage::From(slot) if slot <= applied);
-        let numbers: Vec<u64> = self
-            .state
-            .gateway
-            .reads
-            .iter()
-            .filter(|(_, r)| ready(r))
-            .map(|(n, _)| *n)
-            .collect();
+        let ready = |read: &PendingRead<S>| matches!(read.stage, ReadStage::From(_, slot) if slot <= applied);
+        let numbers: Vec<u64> = self.state.gateway.reads.iter().filter(|(_, r)| ready(r)).map(|(n, _)| *n).collect();
         for number in numbers {
             let gateway = &mut self.state.to_mut().gateway;
             gateway.current = true;
@@ -496,16 +447,18 @@ impl<S: StateMachine> Handler<'_, '_, S> {
                     self.arm_flush_if_waiting();
                 }
             }
-            OperationKey::InSession(id) => {
-                let Some(number) = self.state.gateway.named.get(&id).copied() else {
-                    return;
-                };
-                let in_node_session = self.state.gateway.writes[&number].in_node_session;
+            OperationKey::InSession(id, by_node) => {
+                let Some(number) = self.state.gateway.named.get(&(id, by_node)).copied() else { return };
                 let outcome = match verdict {
                     Verdict::Done(done) => Outcome::Done(done),
-                    Verdict::Expired if in_node_session => {
+                    Verdict::Expired if by_node => {
                         Mark::NodeSessionExpired.hit();
-                        self.state.to_mut().gateway.session = NodeSession::None;
+                        if matches!(self.state.gateway.session, NodeSession::Open(session, _) if session == id.session)
+                        {
+                            let gateway = &mut self.state.to_mut().gateway;
+                            gateway.session = NodeSession::None;
+                            gateway.incarnation = None;
+                        }
                         Outcome::Refused(Refusal::SessionExpired)
                     }
                     Verdict::Expired => Outcome::Unknown(Uncertainty::SessionExpired),
@@ -543,7 +496,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         let gateway = &mut self.state.to_mut().gateway;
         if let Some(write) = gateway.writes.remove(&number) {
             if let Some((id, _)) = write.id {
-                gateway.named.remove(&id);
+                gateway.named.remove(&(id, write.by_node));
             }
             self.out.cancel_timer(Timer::Deadline(number));
             self.reply(write.client, outcome);
@@ -557,12 +510,6 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     }
 
     fn reply(&mut self, client: Client, outcome: OutcomeOf<S>) {
-        self.out.send(
-            client.id,
-            Message::Reply {
-                number: client.number,
-                outcome,
-            },
-        );
+        self.out.send(client.id, Message::Reply { number: client.number, outcome });
     }
 }

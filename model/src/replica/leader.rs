@@ -42,9 +42,9 @@ pub struct Leader<C: Value> {
     pub round: u64,
     /// The latest round that each member acknowledged.
     pub acknowledged: BTreeMap<Id, u64>,
-    /// Reads that wait for the next round.
+    /// Reads that wait for the next round, which begins when the present one is confirmed.
     pub reads: Vec<(Id, ReadId)>,
-    /// Rounds on their way: from which slot on their reads may be served, and who asked.
+    /// The round on its way, if any: from which slot on its reads may be served, and who asked.
     pub rounds: BTreeMap<u64, (Slot, Vec<(Id, ReadId)>)>,
 }
 
@@ -58,19 +58,16 @@ impl<C: Value> Leader<C> {
 }
 
 impl<S: StateMachine> Handler<'_, '_, S> {
-    /// Begins to lead in `ballot`, with everything below `decided` known.
-    pub(super) fn lead(&mut self, ballot: Ballot, decided: Slot) {
-        assert_eq!(
-            self.state.durable.promised, ballot,
-            "a leader has promised its own ballot"
-        );
+    /// Begins to lead in `ballot`, which `promised` promised, with everything below `decided` known.
+    pub(super) fn lead(&mut self, ballot: Ballot, promised: BTreeSet<Id>, decided: Slot) {
+        assert_eq!(self.state.durable.promised, ballot, "a leader has promised its own ballot");
         let leader = Leader {
             ballot,
             next: decided,
             proposals: BTreeMap::new(),
             queue: VecDeque::new(),
             known: BTreeSet::new(),
-            contacts: BTreeSet::new(),
+            contacts: promised,
             round: 0,
             acknowledged: BTreeMap::new(),
             reads: Vec::new(),
@@ -79,6 +76,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         let state = self.state.to_mut();
         state.role = Role::Leading(leader);
         state.following = Some(ballot);
+        self.arm_election();
     }
 
     /// Phase 2a for the next slot. Saves nothing: the leader's own vote is a message to itself.
@@ -87,22 +85,9 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         let (ballot, slot) = (leader.ballot, leader.next);
         leader.next += 1;
         leader.known.extend(entry.operations().iter().map(Operation::key));
-        leader.proposals.insert(
-            slot,
-            Proposal {
-                entry: entry.clone(),
-                votes: BTreeSet::new(),
-            },
-        );
+        leader.proposals.insert(slot, Proposal { entry: entry.clone(), votes: BTreeSet::new() });
         for voter in self.replica.configurations.at(slot).voters() {
-            self.out.send(
-                voter,
-                Message::Accept {
-                    ballot,
-                    slot,
-                    entry: entry.clone(),
-                },
-            );
+            self.out.send(voter, Message::Accept { ballot, slot, entry: entry.clone() });
         }
     }
 
@@ -136,7 +121,8 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         let Role::Leading(leader) = &self.state.role else {
             return;
         };
-        if leader.reads.contains(&(src, read)) || leader.reads.len() >= self.replica.options.requests_max {
+        let mut known = leader.reads.iter().chain(leader.rounds.values().flat_map(|(_, reads)| reads));
+        if known.any(|other| *other == (src, read)) || leader.reads.len() >= self.replica.options.requests_max {
             return;
         }
         self.leader_mut().reads.push((src, read));
@@ -162,6 +148,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         }
         if let Role::Leading(leader) = &self.state.role
             && !leader.reads.is_empty()
+            && leader.rounds.is_empty()
         {
             let leader = self.leader_mut();
             leader.round += 1;
@@ -180,10 +167,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         if leader.ballot != ballot {
             return;
         }
-        let counts = leader
-            .proposals
-            .get(&slot)
-            .is_some_and(|proposal| !proposal.votes.contains(&src));
+        let counts = leader.proposals.get(&slot).is_some_and(|proposal| !proposal.votes.contains(&src));
         if counts || !leader.contacts.contains(&src) {
             let leader = self.leader_mut();
             leader.contacts.insert(src);
@@ -282,16 +266,16 @@ impl<S: StateMachine> Handler<'_, '_, S> {
                 .map(|(node, _)| *node)
                 .collect();
             confirmed.insert(self.id);
-            if !self
-                .replica
-                .configurations
-                .is_quorum_over(leader.next..leader.next, &confirmed)
-            {
+            if !self.replica.configurations.is_quorum_over(leader.next..leader.next, &confirmed) {
                 return;
             }
             Mark::ReadConfirmed.hit();
             let (round, slot, reads) = (*round, *slot, reads.clone());
+            let waiting = !leader.reads.is_empty();
             self.leader_mut().rounds.remove(&round);
+            if waiting {
+                self.out.set_timer(Timer::Flush, super::IMMEDIATELY);
+            }
             for (src, read) in reads {
                 if src == self.id {
                     self.on_read_slot(read, slot);
@@ -310,11 +294,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             for (slot, proposal) in &leader.proposals {
                 for voter in self.replica.configurations.at(*slot).voters() {
                     if !proposal.votes.contains(&voter) {
-                        let message = Message::Accept {
-                            ballot,
-                            slot: *slot,
-                            entry: proposal.entry.clone(),
-                        };
+                        let message = Message::Accept { ballot, slot: *slot, entry: proposal.entry.clone() };
                         self.out.send(voter, message);
                     }
                 }

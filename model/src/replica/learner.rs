@@ -1,6 +1,7 @@
 //! How a decision reaches everybody: the leader's heartbeats say how far the log is decided, and what is missing is fetched.
 
 use super::ballot::{Ballot, Slot};
+use super::leader::Leader;
 use super::message::{Entry, Message};
 use super::{Handler, Role};
 use crate::machine::StateMachine;
@@ -36,12 +37,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         }
         if self.state.durable.decided < decided {
             Mark::FetchAfterHeartbeat.hit();
-            self.out.send(
-                src,
-                Message::Fetch {
-                    from: self.state.durable.decided,
-                },
-            );
+            self.out.send(src, Message::Fetch { from: self.state.durable.decided });
         }
     }
 
@@ -54,7 +50,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         durable.accepted.remove(&slot);
         durable.log.insert(slot, entry.clone());
         durable.decided = slot + 1;
-        let verdicts = self.state.to_mut().executor.apply(slot, &entry, &self.replica.options);
+        let verdicts = self.state.to_mut().executor.apply(slot, &entry, self.replica.configurations.at(slot));
         self.forget_proposal(slot);
         for (key, verdict) in verdicts {
             self.complete(key, verdict);
@@ -72,30 +68,29 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         }
     }
 
-    /// Learns what was missing, and fetches on while full chunks arrive.
+    /// Learns what was missing, and fetches on as long as something new arrives.
+    ///
+    /// A leader that is told a decision which it has not proposed was deposed: a higher ballot chose it. It must stop at once,
+    /// since its followers take its decided mark for what *it* proposed.
     pub(super) fn on_decided(&mut self, src: Id, from: Slot, entries: Vec<Entry<S::Command>>) {
         let before = self.state.durable.decided;
         if from > before {
             Mark::DecidedWithGap.hit();
             return;
         }
-        let full = entries.len() as u64 >= self.replica.options.fetch_max;
         for (slot, entry) in (from..).zip(entries) {
             if slot == self.state.durable.decided {
                 Mark::DecidedByFetch.hit();
+                let proposed = |leader: &Leader<_>| leader.proposals.get(&slot).is_some_and(|own| own.entry == entry);
+                if matches!(&self.state.role, Role::Leading(leader) if !proposed(leader)) {
+                    Mark::LeaderOverruled.hit();
+                    self.follow_nobody();
+                }
                 self.learn(slot, entry);
             }
         }
         if self.state.durable.decided > before {
-            if full {
-                Mark::FetchNext.hit();
-                self.out.send(
-                    src,
-                    Message::Fetch {
-                        from: self.state.durable.decided,
-                    },
-                );
-            }
+            self.out.send(src, Message::Fetch { from: self.state.durable.decided });
             self.lead_if_promised();
             if self.decide_chosen() {
                 self.send_heartbeats();

@@ -89,8 +89,8 @@ pub enum OperationKey {
         /// Its life.
         incarnation: u64,
     },
-    /// An operation of a session.
-    InSession(OperationId),
+    /// An operation of a session, and whether a node sends it in its own.
+    InSession(OperationId, bool),
 }
 
 /// What the log carries.
@@ -108,6 +108,8 @@ pub enum Operation<C: Value> {
     InSession {
         /// Its name.
         id: OperationId,
+        /// Whether a node sends it in its own session: a client that names such a session is not let in.
+        by_node: bool,
         /// The client will never ask again about operations of the session below this number.
         acknowledged_below: u64,
         /// What to do.
@@ -119,11 +121,8 @@ impl<C: Value> Operation<C> {
     /// What tells it from others.
     pub fn key(&self) -> OperationKey {
         match self {
-            Operation::Open { node, incarnation } => OperationKey::Open {
-                node: *node,
-                incarnation: *incarnation,
-            },
-            Operation::InSession { id, .. } => OperationKey::InSession(*id),
+            Operation::Open { node, incarnation } => OperationKey::Open { node: *node, incarnation: *incarnation },
+            Operation::InSession { id, by_node, .. } => OperationKey::InSession(*id, *by_node),
         }
     }
 }
@@ -243,67 +242,21 @@ pub struct ReadId {
 #[serde(bound = "C: Value, R: Value, Q: Value, A: Value")]
 #[allow(missing_docs, reason = "the fields are told in the table")]
 pub enum Message<C: Value, R: Value, Q: Value, A: Value> {
-    Request {
-        number: u64,
-        timeout_ms: u32,
-        request: Request<C, Q>,
-    },
-    Reply {
-        number: u64,
-        outcome: Outcome<R, A>,
-    },
-    Forward {
-        operations: Arc<[Operation<C>]>,
-        relayed: bool,
-    },
-    ReadIndex {
-        read: ReadId,
-        relayed: bool,
-    },
-    ReadSlot {
-        read: ReadId,
-        slot: Slot,
-    },
-    PreVote {
-        ballot: Ballot,
-        promised: Ballot,
-    },
-    PreVoted {
-        ballot: Ballot,
-    },
-    Prepare {
-        ballot: Ballot,
-    },
-    Promise {
-        ballot: Ballot,
-        first: Slot,
-        votes: Vec<Vote<C>>,
-    },
-    Accept {
-        ballot: Ballot,
-        slot: Slot,
-        entry: Entry<C>,
-    },
-    Accepted {
-        ballot: Ballot,
-        slot: Slot,
-    },
-    Heartbeat {
-        ballot: Ballot,
-        decided: Slot,
-        round: u64,
-    },
-    HeartbeatAck {
-        ballot: Ballot,
-        round: u64,
-    },
-    Fetch {
-        from: Slot,
-    },
-    Decided {
-        from: Slot,
-        entries: Vec<Entry<C>>,
-    },
+    Request { number: u64, timeout_ms: u32, request: Request<C, Q> },
+    Reply { number: u64, outcome: Outcome<R, A> },
+    Forward { operations: Arc<[Operation<C>]>, relayed: bool },
+    ReadIndex { read: ReadId, relayed: bool },
+    ReadSlot { read: ReadId, slot: Slot },
+    PreVote { ballot: Ballot, promised: Ballot },
+    PreVoted { ballot: Ballot },
+    Prepare { ballot: Ballot },
+    Promise { ballot: Ballot, first: Slot, votes: Vec<Vote<C>> },
+    Accept { ballot: Ballot, slot: Slot, entry: Entry<C> },
+    Accepted { ballot: Ballot, slot: Slot },
+    Heartbeat { ballot: Ballot, decided: Slot, round: u64 },
+    HeartbeatAck { ballot: Ballot, round: u64 },
+    Fetch { from: Slot },
+    Decided { from: Slot, entries: Vec<Entry<C>> },
 }
 
 /// The messages of replicas of `S`.

@@ -48,10 +48,6 @@ pub struct Options {
     pub requests_max: usize,
     /// Entries in one `Decided`; at least 1.
     pub fetch_max: u64,
-    /// Open sessions.
-    pub sessions_max: usize,
-    /// Replies that a session keeps; at least 1.
-    pub replies_max: u64,
     /// Whether a quorum is asked before a ballot is begun.
     pub pre_vote: bool,
 }
@@ -65,12 +61,35 @@ impl Default for Options {
             batch_max: 256,
             requests_max: 4096,
             fetch_max: 256,
-            sessions_max: 4096,
-            replies_max: 1024,
             pre_vote: true,
         }
     }
 }
+
+impl Options {
+    /// Whether a replica can work with these. An error names the field and what it must be.
+    pub fn validate(&self) -> Result<(), String> {
+        let at_least_one = [
+            ("window", self.window),
+            ("batch_max", self.batch_max as u64),
+            ("requests_max", self.requests_max as u64),
+            ("fetch_max", self.fetch_max),
+        ];
+        if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("{name} must be at least 1"));
+        }
+        if self.election.is_empty() || self.election.start < 2 * self.resend {
+            return Err("election must be a range that begins at twice resend or later".into());
+        }
+        Ok(())
+    }
+}
+
+/// Rounds and slots from here on are not believed: no honest node gets there, and they could not be counted on from.
+const NUMBER_MAX: u64 = 1 << 62;
+
+/// An accept so far above what is decided here is not voted for: who is that far behind catches up first.
+const HORIZON: u64 = 1 << 20;
 
 /// With no delay: as soon as what is at hand was taken in.
 const IMMEDIATELY: Range<Duration> = Duration::ZERO..Duration::ZERO;
@@ -88,11 +107,7 @@ pub struct Replica<S: StateMachine> {
 impl<S: StateMachine> Replica<S> {
     /// A replica of a system that begins with `configuration`.
     pub fn new(configuration: Configuration, options: Options) -> Self {
-        Replica {
-            configurations: Configurations::new(configuration),
-            options,
-            machine: PhantomData,
-        }
+        Replica { configurations: Configurations::new(configuration), options, machine: PhantomData }
     }
 
     fn is_voter(&self, node: Id) -> bool {
@@ -202,13 +217,32 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         self.resend_gateway();
     }
 
-    fn on_message(&mut self, src: Id, message: MessageOf<S>) {
+    /// Whether a message from a peer can be taken seriously: it comes from a member, and its numbers can be counted on from.
+    fn is_credible(&self, src: Id, message: &MessageOf<S>) -> bool {
+        let configuration = self.replica.configurations.at(self.state.durable.decided);
+        let ballot = |ballot: &Ballot| ballot.round < NUMBER_MAX;
+        let near = |slot: Slot| slot < self.state.durable.decided.saturating_add(HORIZON);
         match message {
-            Message::Request {
-                number,
-                timeout_ms,
-                request,
-            } => {
+            Message::Request { .. } | Message::Forward { .. } => true,
+            _ if !configuration.members.contains_key(&src) => false,
+            Message::PreVote { ballot: b, promised } => configuration.is_voter(src) && ballot(b) && ballot(promised),
+            Message::Prepare { ballot: b } => configuration.is_voter(src) && ballot(b),
+            Message::Accept { ballot: b, slot, .. } => configuration.is_voter(src) && ballot(b) && near(*slot),
+            Message::Promise { ballot: b, votes, .. } => {
+                configuration.is_voter(src) && ballot(b) && votes.iter().all(|vote| near(vote.slot))
+            }
+            Message::Accepted { .. } | Message::PreVoted { .. } => configuration.is_voter(src),
+            Message::Heartbeat { ballot: b, .. } => ballot(b),
+            _ => true,
+        }
+    }
+
+    fn on_message(&mut self, src: Id, message: MessageOf<S>) {
+        if !self.is_credible(src, &message) {
+            return;
+        }
+        match message {
+            Message::Request { number, timeout_ms, request } => {
                 let timeout = Duration::from_millis(timeout_ms.into());
                 self.on_request(Client { id: src, number }, timeout, request);
             }
@@ -250,13 +284,7 @@ impl<S: StateMachine> Replica<S> {
         out: &mut Out<Self>,
         run: impl FnOnce(&mut Handler<'_, 's, S>),
     ) {
-        let mut handler = Handler {
-            replica: self,
-            id,
-            state,
-            out,
-            save: false,
-        };
+        let mut handler = Handler { replica: self, id, state, out, save: false };
         run(&mut handler);
         if handler.save {
             out.save(state.durable.clone());
@@ -276,7 +304,8 @@ impl<S: StateMachine> Actor for Replica<S> {
         let durable = storage.clone().unwrap_or_default();
         let mut executor = Executor::default();
         for slot in 0..durable.decided {
-            executor.apply(slot, &durable.log[&slot], &self.options);
+            let entry = durable.log.get(&slot).expect("the log holds every slot below the decided mark");
+            executor.apply(slot, entry, self.configurations.at(slot));
         }
         let state = State {
             durable,

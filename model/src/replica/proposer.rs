@@ -29,13 +29,7 @@ pub struct Proposer<C: Value> {
 impl<C: Value> Proposer<C> {
     /// A candidacy with the candidate's own promise.
     pub fn new(ballot: Ballot, node: Id, decided: Slot, votes: Vec<Vote<C>>) -> Self {
-        let mut this = Proposer {
-            ballot,
-            promised: BTreeSet::new(),
-            votes: BTreeMap::new(),
-            first: 0,
-            source: node,
-        };
+        let mut this = Proposer { ballot, promised: BTreeSet::new(), votes: BTreeMap::new(), first: 0, source: node };
         this.take(node, decided, votes);
         this
     }
@@ -65,9 +59,7 @@ impl<C: Value> Proposer<C> {
 impl<S: StateMachine> Handler<'_, '_, S> {
     pub(super) fn send_prepares(&mut self) {
         if let Role::Preparing(proposer) = &self.state.role {
-            let message = Message::Prepare {
-                ballot: proposer.ballot,
-            };
+            let message = Message::Prepare { ballot: proposer.ballot };
             self.send_to_other_voters(message);
         }
     }
@@ -89,11 +81,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         let Role::Preparing(proposer) = &self.state.role else {
             return;
         };
-        if !self
-            .replica
-            .configurations
-            .is_quorum_over(self.open_slots(), &proposer.promised)
-        {
+        if !self.replica.configurations.is_quorum_over(self.open_slots(), &proposer.promised) {
             return;
         }
         let decided = self.state.durable.decided;
@@ -103,9 +91,9 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             self.out.send(source, Message::Fetch { from: decided });
             return;
         }
-        let (ballot, mut votes) = (proposer.ballot, proposer.votes.clone());
+        let (ballot, promised, mut votes) = (proposer.ballot, proposer.promised.clone(), proposer.votes.clone());
         let end = votes.keys().next_back().map_or(decided, |last| (last + 1).max(decided));
-        self.lead(ballot, decided);
+        self.lead(ballot, promised, decided);
         for slot in decided..end {
             let entry = match votes.remove(&slot) {
                 Some((_, entry)) => {

@@ -166,10 +166,7 @@ impl Judge {
                 ));
             }
             if let Some(operation) = entry.operations().iter().find(|operation| !self.asked_for(operation)) {
-                broken.push((
-                    Rule::Validity,
-                    format!("slot {slot} holds {operation:?}, which nobody asked for"),
-                ));
+                broken.push((Rule::Validity, format!("slot {slot} holds {operation:?}, which nobody asked for")));
             }
         }
         self.observe_applied(record, seen, after, broken);
@@ -204,10 +201,8 @@ impl Judge {
             let digest = hasher.finish();
             let known = *record.applied.entry(executor.applied).or_insert(digest);
             if known != digest {
-                broken.push((
-                    Rule::Prefix,
-                    format!("{} slots gave another state on another replica", executor.applied),
-                ));
+                broken
+                    .push((Rule::Prefix, format!("{} slots gave another state on another replica", executor.applied)));
             }
         }
         for (tag, count) in &executor.machine.counts {
@@ -215,18 +210,12 @@ impl Judge {
             if *count > 1 {
                 broken.push((
                     Rule::ExactlyOnce,
-                    format!(
-                        "the command with tag {tag} was applied {count} times at {:?}",
-                        seen.node
-                    ),
+                    format!("the command with tag {tag} was applied {count} times at {:?}", seen.node),
                 ));
             }
         }
         if let Some(tag) = record.refused.intersection(&record.performed).next() {
-            broken.push((
-                Rule::RefusedIsNeverApplied,
-                format!("the command with tag {tag} was refused, and applied"),
-            ));
+            broken.push((Rule::RefusedIsNeverApplied, format!("the command with tag {tag} was refused, and applied")));
         }
     }
 
@@ -257,10 +246,7 @@ impl Judge {
             broken.push((Rule::Linearizable, format!("no order explains {:?}", record.history)));
         }
         if let Some(tag) = record.refused.intersection(&record.performed).next() {
-            broken.push((
-                Rule::RefusedIsNeverApplied,
-                format!("the command with tag {tag} was refused, and applied"),
-            ));
+            broken.push((Rule::RefusedIsNeverApplied, format!("the command with tag {tag} was refused, and applied")));
         }
     }
 
@@ -291,10 +277,7 @@ impl Judge {
             Outcome::Refused(_) => {
                 let progress = record.operations.entry((client, index)).or_default();
                 if !progress.open.remove(&number) {
-                    broken.push((
-                        Rule::OneAnswer,
-                        format!("attempt {number} of {client:?} is answered twice"),
-                    ));
+                    broken.push((Rule::OneAnswer, format!("attempt {number} of {client:?} is answered twice")));
                 }
                 // A further attempt may be on its way: only the last one of the list closes the operation.
                 let last = item_of(number) == index && number as usize % 10 + 1 == item.nodes.len();
@@ -311,10 +294,7 @@ impl Judge {
         if let Some(ret) = ret {
             let progress = record.operations.entry((client, index)).or_default();
             if progress.done.as_ref().is_some_and(|done| *done != ret) && matches!(ret, Ret::Reply(_)) {
-                broken.push((
-                    Rule::ExactlyOnce,
-                    format!("{client:?} is told {ret:?} after {:?}", progress.done),
-                ));
+                broken.push((Rule::ExactlyOnce, format!("{client:?} is told {ret:?} after {:?}", progress.done)));
             }
             record.answer(client, index, ret, in_history);
         }
@@ -337,10 +317,7 @@ fn operation(item: &Item) -> Option<Op> {
 /// Whether an entry carries a command with `tag`.
 pub fn carries(entry: &Entry<Tagged>, tag: u8) -> bool {
     entry.operations().iter().any(|operation| match operation {
-        Operation::InSession {
-            act: Act::Apply(command),
-            ..
-        } => command.tag == tag,
+        Operation::InSession { act: Act::Apply(command), .. } => command.tag == tag,
         _ => false,
     })
 }

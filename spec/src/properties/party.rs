@@ -79,15 +79,9 @@ impl Client {
         let named = |session: Option<(SessionId, u64)>| {
             session.map(|(session, sequence)| (OperationId { session, sequence }, sequence))
         };
-        let write = |act| Request::Write {
-            session: named(state.session),
-            act,
-        };
+        let write = |act| Request::Write { session: named(state.session), act };
         let request = match &item.want {
-            Want::Session => Request::Write {
-                session: None,
-                act: Act::OpenSession,
-            },
+            Want::Session => Request::Write { session: None, act: Act::OpenSession },
             Want::Expire(target) => match target.or(state.session.map(|(session, _)| session)) {
                 Some(session) => write(Act::ExpireSession(session)),
                 None => return,
@@ -97,14 +91,7 @@ impl Client {
             Want::LocalRead(query) => Request::LocalRead(query.clone()),
         };
         let number = state.item as u64 * ATTEMPTS + state.attempt as u64;
-        out.send(
-            item.nodes[state.attempt],
-            Message::Request {
-                number,
-                timeout_ms: 1000,
-                request,
-            },
-        );
+        out.send(item.nodes[state.attempt], Message::Request { number, timeout_ms: 1000, request });
         if state.attempt + 1 < item.nodes.len() {
             out.set_timer(Timer::Resend, Duration::ZERO..Duration::ZERO);
         } else {
@@ -124,9 +111,7 @@ impl Client {
 
     fn try_again(&self, state: &mut ClientState, out: &mut Out<Party>) -> bool {
         let Client::Script(items) = self else { return false };
-        let more = items
-            .get(state.item)
-            .is_some_and(|item| state.attempt + 1 < item.nodes.len());
+        let more = items.get(state.item).is_some_and(|item| state.attempt + 1 < item.nodes.len());
         if more {
             state.attempt += 1;
             self.send(state, out);
@@ -166,10 +151,7 @@ pub enum Party {
 }
 
 /// The state of either.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "states are interned: few exist, and each is behind a pointer"
-)]
+#[allow(clippy::large_enum_variant, reason = "states are interned: few exist, and each is behind a pointer")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PartyState {
     /// Of a replica.

@@ -42,20 +42,13 @@ pub struct Links(pub BTreeSet<(Id, Id)>);
 impl Links {
     /// Every link among `nodes`.
     pub fn among(nodes: &[usize]) -> Self {
-        let pairs = nodes
-            .iter()
-            .flat_map(|a| nodes.iter().map(move |b| (Id::from(*a), Id::from(*b))));
+        let pairs = nodes.iter().flat_map(|a| nodes.iter().map(move |b| (Id::from(*a), Id::from(*b))));
         Links(pairs.filter(|(a, b)| a != b).collect())
     }
 
     /// These links, both ways.
     pub fn both_ways(pairs: &[(usize, usize)]) -> Self {
-        Links(
-            pairs
-                .iter()
-                .flat_map(|(a, b)| [((*a).into(), (*b).into()), ((*b).into(), (*a).into())])
-                .collect(),
-        )
+        Links(pairs.iter().flat_map(|(a, b)| [((*a).into(), (*b).into()), ((*b).into(), (*a).into())]).collect())
     }
 
     /// The nodes that take part: those with a link.
@@ -90,9 +83,7 @@ pub fn check(
     links: &Links,
     first: usize,
 ) -> Result<(), String> {
-    let due = frozen
-        .iter()
-        .flat_map(|(id, node)| node.timers.iter().map(|timer| (*id, timer.clone())));
+    let due = frozen.iter().flat_map(|(id, node)| node.timers.iter().map(|timer| (*id, timer.clone())));
     let mut run = Running {
         replicas,
         links,
@@ -109,18 +100,8 @@ pub fn check(
     let ids: Vec<Id> = frozen.keys().copied().collect();
     for id in &ids {
         for (number, request) in [(0, write()), (1, Request::Read(Query::Get("probe".into())))] {
-            let request = Message::Request {
-                number,
-                timeout_ms: 1000,
-                request,
-            };
-            run.step(
-                *id,
-                Input::Deliver {
-                    src: client(*id),
-                    msg: request,
-                },
-            )?;
+            let request = Message::Request { number, timeout_ms: 1000, request };
+            run.step(*id, Input::Deliver { src: client(*id), msg: request })?;
         }
     }
     let mut served = false;
@@ -151,29 +132,17 @@ fn client(of: Id) -> Id {
 }
 
 fn write() -> Request<Tagged, Query> {
-    let puts = vec![Put {
-        key: "probe".into(),
-        val: "x".into(),
-        ver: None,
-    }];
+    let puts = vec![Put { key: "probe".into(), val: "x".into(), ver: None }];
     Request::Write {
         session: None,
-        act: Act::Apply(Tagged {
-            tag: 0,
-            command: Command::Write { puts, atomic: false },
-        }),
+        act: Act::Apply(Tagged { tag: 0, command: Command::Write { puts, atomic: false } }),
     }
 }
 
 impl Running<'_> {
     fn round(&mut self) -> Result<(), String> {
         self.round += 1;
-        let due: Vec<_> = self
-            .due
-            .iter()
-            .filter(|(_, at)| **at <= self.round)
-            .map(|(key, _)| key.clone())
-            .collect();
+        let due: Vec<_> = self.due.iter().filter(|(_, at)| **at <= self.round).map(|(key, _)| key.clone()).collect();
         for (id, timer) in due {
             if self.due.get(&(id, timer.clone())).is_some_and(|at| *at <= self.round) {
                 self.due.remove(&(id, timer.clone()));
@@ -213,13 +182,8 @@ impl Running<'_> {
 
     fn step(&mut self, id: Id, input: Input<Msg, Timer>) -> Result<(), String> {
         let node = &self.nodes[&id];
-        let Step { state, outputs } = step(
-            &self.replicas[usize::from(id)],
-            id,
-            Some(&node.state),
-            &node.stored,
-            &input,
-        );
+        let Step { state, outputs } =
+            step(&self.replicas[usize::from(id)], id, Some(&node.state), &node.stored, &input);
         if let Some(state) = state
             && let Some(node) = self.nodes.get_mut(&id)
         {
@@ -260,16 +224,9 @@ impl Running<'_> {
         let leading = self.nodes.iter().filter(|(_, node)| leads(node));
         let (id, node) = leading.max_by_key(|(_, node)| node.state.durable.promised)?;
         let ballot = node.state.durable.promised;
-        let follows = self
-            .nodes
-            .iter()
-            .filter(|(_, node)| node.state.following == Some(ballot));
+        let follows = self.nodes.iter().filter(|(_, node)| node.state.following == Some(ballot));
         let followers: BTreeSet<Id> = follows.map(|(id, _)| *id).collect();
-        self.replicas[0]
-            .configurations
-            .at(0)
-            .is_quorum(&followers)
-            .then_some(*id)
+        self.replicas[0].configurations.at(0).is_quorum(&followers).then_some(*id)
     }
 
     fn ballot(&self, id: Id) -> paxos_model::replica::ballot::Ballot {
@@ -281,10 +238,7 @@ impl Running<'_> {
     fn unserved(&self, leader: Id) -> Option<Id> {
         let near = |id: Id| {
             self.links.both(id, leader)
-                || self
-                    .nodes
-                    .keys()
-                    .any(|via| self.links.both(id, *via) && self.links.both(*via, leader))
+                || self.nodes.keys().any(|via| self.links.both(id, *via) && self.links.both(*via, leader))
         };
         let waits = |id: &Id| {
             let gateway = &self.nodes[id].state.gateway;
@@ -312,14 +266,7 @@ mod tests {
                 _ => None,
             });
             let timers = timers.collect();
-            (
-                Id::from(node),
-                Frozen {
-                    state: state.expect("started"),
-                    stored: None,
-                    timers,
-                },
-            )
+            (Id::from(node), Frozen { state: state.expect("started"), stored: None, timers })
         });
         let frozen = frozen.collect();
         (vec![replica; count], frozen)
@@ -337,17 +284,9 @@ mod tests {
     fn a_leader_emerges_under_every_partial_partition_of_three() {
         let all: Vec<(Id, Id)> = Links::among(&[0, 1, 2]).0.into_iter().collect();
         for bits in 0..1u32 << all.len() {
-            let links = Links(
-                all.iter()
-                    .enumerate()
-                    .filter(|(i, _)| bits >> i & 1 == 1)
-                    .map(|(_, link)| *link)
-                    .collect(),
-            );
-            if [0, 1, 2]
-                .iter()
-                .any(|a| [0, 1, 2].iter().any(|b| a != b && links.both((*a).into(), (*b).into())))
-            {
+            let links =
+                Links(all.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1).map(|(_, link)| *link).collect());
+            if [0, 1, 2].iter().any(|a| [0, 1, 2].iter().any(|b| a != b && links.both((*a).into(), (*b).into()))) {
                 every_first(3, &links);
             }
         }

@@ -94,11 +94,7 @@ impl Record {
 
     fn forget_chosen(&mut self, slot: Slot) {
         let Some(chosen) = self.chosen.get(&slot) else { return };
-        for ((_, _), values) in self
-            .votes
-            .range_mut((slot, Ballot::default())..)
-            .take_while(|((s, _), _)| *s == slot)
-        {
+        for ((_, _), values) in self.votes.range_mut((slot, Ballot::default())..).take_while(|((s, _), _)| *s == slot) {
             values.retain(|entry, _| !chosen.contains(entry));
         }
     }

@@ -34,11 +34,7 @@ pub struct Store {
 impl Store {
     fn entry(&self, key: &str) -> Entry {
         let (val, ver) = self.entries.get(key).cloned().unwrap_or((String::new(), self.floor));
-        Entry {
-            key: key.into(),
-            val: val.into(),
-            ver,
-        }
+        Entry { key: key.into(), val: val.into(), ver }
     }
 }
 
@@ -50,11 +46,7 @@ impl SequentialSpec for Store {
         match op {
             Op::Query(Query::Get(key)) => Ret::Answer(Answer::Entry(self.entry(key))),
             Op::Query(Query::Keys { prefix, start, limit }) => {
-                let present = self
-                    .entries
-                    .iter()
-                    .filter(|(_, (val, _))| !val.is_empty())
-                    .map(|(key, _)| key.as_str());
+                let present = self.entries.iter().filter(|(_, (val, _))| !val.is_empty()).map(|(key, _)| key.as_str());
                 let wanted = present.filter(|key| key.starts_with(&**prefix) && *key >= &**start);
                 Ret::Answer(Answer::Keys(wanted.take(*limit as usize).map(Into::into).collect()))
             }
@@ -83,11 +75,7 @@ impl SequentialSpec for Store {
                 loop {
                     let dead = |(_, (val, ver)): &(&String, &(String, u64))| val.is_empty() && *ver < VERSION_MAX;
                     let tombstones = self.entries.values().filter(|(val, _)| val.is_empty()).count() as u64;
-                    let lowest = self
-                        .entries
-                        .iter()
-                        .filter(dead)
-                        .min_by_key(|(key, (_, ver))| (*ver, *key));
+                    let lowest = self.entries.iter().filter(dead).min_by_key(|(key, (_, ver))| (*ver, *key));
                     let Some((key, (_, ver))) = lowest else { break };
                     if tombstones <= *keep {
                         break;

@@ -38,16 +38,10 @@ pub fn broken(step: &ReplicaStep<'_>) -> Option<String> {
 fn storage_goes_back(step: &ReplicaStep<'_>) -> Option<String> {
     let (before, after) = (step.before, step.after);
     if after.promised < before.promised {
-        return Some(format!(
-            "the stored promise falls from {} to {}",
-            before.promised, after.promised
-        ));
+        return Some(format!("the stored promise falls from {} to {}", before.promised, after.promised));
     }
     if after.decided < before.decided {
-        return Some(format!(
-            "the stored decided mark falls from {} to {}",
-            before.decided, after.decided
-        ));
+        return Some(format!("the stored decided mark falls from {} to {}", before.decided, after.decided));
     }
     if after.incarnation < before.incarnation {
         return Some("the stored incarnation falls".into());
@@ -73,16 +67,10 @@ fn storage_goes_back(step: &ReplicaStep<'_>) -> Option<String> {
     for (slot, ballot) in &after.accepted {
         let is_new = before.accepted.get(slot) != Some(ballot);
         if is_new && *ballot < before.promised {
-            return Some(format!(
-                "votes in slot {slot} in ballot {ballot}, below its promise {}",
-                before.promised
-            ));
+            return Some(format!("votes in slot {slot} in ballot {ballot}, below its promise {}", before.promised));
         }
         if *ballot > after.promised {
-            return Some(format!(
-                "a vote in ballot {ballot} is stored above the stored promise {}",
-                after.promised
-            ));
+            return Some(format!("a vote in ballot {ballot} is stored above the stored promise {}", after.promised));
         }
         if !after.log.contains_key(slot) {
             return Some(format!("a vote in slot {slot} is stored without its value"));
@@ -100,10 +88,7 @@ fn storage_goes_back(step: &ReplicaStep<'_>) -> Option<String> {
 fn not_stored(step: &ReplicaStep<'_>) -> Option<String> {
     let (memory, stored) = (&step.state.durable, step.after);
     if memory.promised != stored.promised {
-        return Some(format!(
-            "promised {} in memory, {} in store",
-            memory.promised, stored.promised
-        ));
+        return Some(format!("promised {} in memory, {} in store", memory.promised, stored.promised));
     }
     if memory.incarnation != stored.incarnation {
         return Some("the incarnation in memory is not the stored one".into());
@@ -129,10 +114,7 @@ fn announced(step: &ReplicaStep<'_>, message: &Msg) -> Option<String> {
     match message {
         Message::Promise { ballot, first, votes } => {
             if stored.promised != *ballot {
-                return Some(format!(
-                    "announces the promise {ballot}, but {} is stored",
-                    stored.promised
-                ));
+                return Some(format!("announces the promise {ballot}, but {} is stored", stored.promised));
             }
             if *first > memory.decided {
                 return Some(format!(
@@ -166,10 +148,9 @@ fn announced(step: &ReplicaStep<'_>, message: &Msg) -> Option<String> {
         {
             Some(format!("leads in ballot {ballot}, which is not its own stored promise"))
         }
-        Message::HeartbeatAck { ballot, .. } if stored.promised > *ballot => Some(format!(
-            "acknowledges ballot {ballot} after promising {}",
-            stored.promised
-        )),
+        Message::HeartbeatAck { ballot, .. } if stored.promised > *ballot => {
+            Some(format!("acknowledges ballot {ballot} after promising {}", stored.promised))
+        }
         Message::ReadIndex { read, .. } if read.origin == step.node && read.incarnation != stored.incarnation => {
             Some("a read carries an incarnation that is not stored".into())
         }

@@ -24,8 +24,6 @@ fn options() -> Options {
         batch_max: 1,
         requests_max: 4,
         fetch_max: 1,
-        sessions_max: 4,
-        replies_max: 4,
         pre_vote: false,
     }
 }
@@ -43,15 +41,16 @@ fn read(key: &str) -> Want {
     Want::Read(Query::Get(key.into()))
 }
 
-/// One operation for each node, to be proposed if it leads. Their session is unknown, so they are chosen and not applied.
+/// An operation for a node, to be proposed if it leads. Its session is unknown, so it is chosen and not applied.
+fn for_leader(node: usize, tag: u8) -> (Id, Msg) {
+    let (id, by_node) = (OperationId { session: SessionId { slot: 1000, position: 0 }, sequence: tag.into() }, false);
+    let operation = Operation::InSession { id, by_node, acknowledged_below: 1, act: Act::Apply(put(tag, "k", "v", None)) };
+    (Id::from(node), Message::Forward { operations: [operation].into(), relayed: true })
+}
+
+/// One operation for each of these nodes.
 fn one_operation_each(nodes: &[usize]) -> Client {
-    let forward = |node: &usize| -> (Id, Msg) {
-        let id = OperationId { session: SessionId { slot: 1000, position: 0 }, sequence: *node as u64 + 1 };
-        let act = Act::Apply(put(*node as u8 + 1, "k", "v", None));
-        let operations = [Operation::InSession { id, acknowledged_below: 1, act }].into();
-        (Id::from(*node), Message::Forward { operations, relayed: true })
-    };
-    Client::Source(nodes.iter().map(forward).collect())
+    Client::Source(nodes.iter().map(|node| for_leader(*node, *node as u8 + 1)).collect())
 }
 
 fn base(name: &'static str, description: &'static str) -> Scope {
@@ -80,12 +79,21 @@ fn majorities() -> Vec<Links> {
 }
 
 /// Node 0 leads, and everybody knows.
-fn elected() -> Vec<Play> {
-    vec![Play::Fire(0, Timer::Election)]
+fn elect() -> Play {
+    Play::Fire(0, Timer::Election)
 }
 
-/// Every scope, the default ones first.
+/// Every scope.
 pub fn scopes() -> Vec<Scope> {
+    let mut all = ballots();
+    all.extend(reads());
+    all.extend(clients());
+    all.extend(leadership());
+    all
+}
+
+/// Who may be chosen.
+fn ballots() -> Vec<Scope> {
     vec![
         Scope {
             clients: vec![one_operation_each(&[0, 1, 2])],
@@ -100,12 +108,20 @@ pub fn scopes() -> Vec<Scope> {
             ..base("one-slot-owner-twice", "one slot, three ballots, two of them of one owner")
         },
         Scope {
-            clients: vec![one_operation_each(&[0, 1]), one_operation_each(&[0])],
+            clients: vec![Client::Source(vec![for_leader(0, 1), for_leader(0, 2), for_leader(1, 3)])],
             elections: vec![1, 1, 0],
             slots: 2,
             options: Options { window: 2, ..options() },
             witnesses: vec![Witness::Chosen, Witness::Recovered, Witness::HoleFilled],
-            ..base("two-slots", "two slots, two ballots, a hole filled")
+            ..base("two-slots-two-ballots", "two slots, two ballots, a hole filled")
+        },
+        Scope {
+            clients: vec![Client::Source(vec![for_leader(0, 1), for_leader(0, 2)])],
+            elections: vec![1, 1, 1],
+            slots: 2,
+            options: Options { window: 2, ..options() },
+            witnesses: vec![Witness::Chosen, Witness::Recovered, Witness::HoleFilled, Witness::ThirdBallot],
+            ..base("two-slots-three-ballots", "two slots, three ballots, a hole filled")
         },
         Scope {
             clients: vec![one_operation_each(&[0, 1])],
@@ -116,19 +132,197 @@ pub fn scopes() -> Vec<Scope> {
             ..base("five-replicas", "five replicas, one slot, two ballots")
         },
         Scope {
-            replicas: 3,
+            clients: vec![Client::Source(vec![for_leader(0, 1), for_leader(0, 2), for_leader(0, 3)])],
             elections: vec![1, 1, 0],
+            slots: 2,
+            restarts: Some(1),
+            options: Options { window: 2, batch_max: 2, ..options() },
+            witnesses: vec![Witness::Chosen, Witness::Recovered],
+            ..base("batches", "batches of two, a window of two")
+        },
+    ]
+}
+
+/// Reads across a change of leader.
+fn reads() -> Vec<Scope> {
+    let reads_at = |name, description, node: usize| Scope {
+        elections: vec![0, 1, 0],
+        restarts: Some(0),
+        restarting: vec![],
+        slots: 9,
+        prefix: vec![elect(), Play::Admit(3)],
+        clients: vec![
+            Client::Script(vec![item(Want::Session, &[0]), item(Want::Command(put(1, "k", "a", Some(1))), &[1])]),
+            Client::Script(vec![item(read("k"), &[node])]),
+        ],
+        witnesses: vec![Witness::CommandDone, Witness::ReadAnswered],
+        ..base(name, description)
+    };
+    vec![
+        reads_at("deposed-read", "a read at a deposed leader while its successor takes a write", 0),
+        reads_at("new-leader-read", "a read at a new leader", 1),
+        Scope {
+            elections: vec![0, 1, 0],
+            restarts: Some(1),
+            restarting: vec![2],
+            slots: 9,
+            prefix: vec![elect(), Play::Admit(3)],
+            clients: vec![
+                Client::Script(vec![item(Want::Session, &[0]), item(Want::Command(put(1, "k", "a", Some(1))), &[0])]),
+                Client::Script(vec![
+                    item(Want::LocalRead(Query::Get("k".into())), &[2]),
+                    item(Want::LocalRead(Query::Get("k".into())), &[2]),
+                ]),
+            ],
+            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered],
+            ..base("local-reads", "local reads before and after a restart")
+        },
+    ]
+}
+
+/// Clients, sessions, outcomes.
+fn clients() -> Vec<Scope> {
+    let quick = Timers { deadline: true, ..CORE };
+    vec![
+        Scope {
+            replicas: 1,
+            elections: vec![2],
+            restarting: vec![0],
+            restarts: Some(1),
+            slots: 6,
+            timers: quick,
+            clients: vec![Client::Script(vec![
+                item(Want::Command(put(1, "k", "a", Some(1))), &[0]),
+                item(Want::Command(put(2, "k", "", None)), &[0]),
+                item(read("k"), &[0]),
+            ])],
+            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered, Witness::Refused],
+            progress: vec![],
+            small: true,
+            ..base("one-replica", "one replica, a put, a delete and a read")
+        },
+        Scope {
+            replicas: 2,
+            elections: vec![0, 1],
+            restarting: vec![0, 1],
+            restarts: Some(1),
+            slots: 6,
+            prefix: vec![elect()],
+            clients: vec![Client::Script(vec![
+                item(Want::Command(put(1, "k", "a", Some(1))), &[1]),
+                item(read("k"), &[0]),
+            ])],
+            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered],
+            progress: vec![Links::among(&[0, 1])],
+            ..base("two-replicas", "two replicas, a put through the follower and a read")
+        },
+        Scope {
+            elections: vec![0, 1, 0],
+            restarts: Some(1),
+            restarting: vec![0],
+            slots: 9,
+            prefix: vec![elect(), Play::Admit(3), Play::Admit(4)],
+            clients: vec![
+                Client::Script(vec![
+                    item(Want::Session, &[0]),
+                    item(Want::Command(put(1, "k", "a", Some(1))), &[0, 1]),
+                    item(read("k"), &[1]),
+                ]),
+                Client::Script(vec![
+                    item(Want::Session, &[1]),
+                    item(Want::Command(put(2, "k", "b", Some(1))), &[1, 0]),
+                    item(Want::Command(put(3, "k", "", Some(2))), &[0]),
+                ]),
+            ],
+            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered, Witness::Conflict, Witness::RetryAnswered],
+            ..base("two-clients", "two clients with retries, a conflict, a delete and a read, over a change of leader")
+        },
+        Scope {
+            elections: vec![0, 0, 0],
             restarts: Some(0),
             restarting: vec![],
             slots: 9,
-            prefix: elected(),
+            options: Options { sessions_max: 2, replies_max: 1, ..options() },
+            prefix: vec![elect(), Play::Admit(3)],
             clients: vec![
-                Client::Script(vec![item(Want::Command(put(1, "k", "a", Some(1))), &[0])]),
-                Client::Script(vec![item(read("k"), &[0])]),
+                Client::Script(vec![
+                    item(Want::Session, &[0]),
+                    item(Want::Command(put(1, "k", "a", None)), &[0, 1]),
+                    item(Want::Command(put(2, "k", "b", None)), &[1, 0]),
+                ]),
+                Client::Script(vec![item(Want::Session, &[1]), item(Want::Command(put(3, "k", "c", None)), &[1])]),
             ],
-            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered],
-            ..base("deposed-read", "a read at a deposed leader while another one writes")
+            witnesses: vec![Witness::CommandDone, Witness::RetryAnswered],
+            ..base("sessions", "sessions opened, replayed, evicted")
         },
+        Scope {
+            elections: vec![1, 1, 0],
+            restarts: Some(0),
+            restarting: vec![],
+            slots: 5,
+            timers: quick,
+            clients: vec![Client::Script(vec![item(Want::Command(put(1, "k", "a", None)), &[1])])],
+            witnesses: vec![Witness::CommandDone, Witness::Refused],
+            ..base("refusals", "a request whose time is up before or after it is handed on")
+        },
+        Scope {
+            elections: vec![0, 0, 0],
+            restarts: Some(0),
+            restarting: vec![],
+            slots: 5,
+            timers: Timers { resend: true, ..CORE },
+            prefix: vec![Play::FireWithout(0, Timer::Election, vec![2])],
+            clients: vec![Client::Script(vec![item(Want::Command(put(1, "k", "a", None)), &[2]), item(read("k"), &[2])])],
+            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered],
+            ..base("forwarding", "a node that does not hear the leader hands its requests on through another one")
+        },
+    ]
+}
+
+/// Who leads, and for how long.
+fn leadership() -> Vec<Scope> {
+    let behind = |name, description, elections: Vec<u8>| Scope {
+        elections,
+        restarts: Some(1),
+        restarting: vec![2],
+        slots: 5,
+        timers: Timers { resend: true, ..CORE },
+        options: Options { window: 2, ..options() },
+        prefix: vec![
+            Play::FireWithout(0, Timer::Election, vec![2]),
+            Play::AdmitWithout(3, vec![2]),
+            Play::AdmitWithout(3, vec![2]),
+        ],
+        clients: vec![Client::Script(vec![
+            item(Want::Session, &[0]),
+            item(Want::Command(put(1, "k", "a", None)), &[0]),
+        ])],
+        witnesses: vec![Witness::AllApplied],
+        ..base(name, description)
+    };
+    vec![
+        Scope {
+            options: Options { pre_vote: true, ..options() },
+            elections: vec![1, 1, 0],
+            restarts: Some(0),
+            restarting: vec![],
+            clients: vec![one_operation_each(&[0])],
+            witnesses: vec![Witness::Chosen],
+            progress: majorities(),
+            ..base("pre-vote", "a quorum is asked before a ballot is begun")
+        },
+        Scope {
+            timers: Timers { step_down: true, ..CORE },
+            elections: vec![1, 1, 0],
+            restarts: Some(0),
+            restarting: vec![],
+            clients: vec![one_operation_each(&[0])],
+            witnesses: vec![Witness::Chosen, Witness::SteppedDown],
+            progress: majorities(),
+            ..base("step-down", "a leader that hears no quorum steps down")
+        },
+        behind("catch-up", "a replica that was away catches up", vec![0, 0, 0]),
+        behind("candidate-behind", "a replica that was away wants to lead", vec![0, 0, 1]),
     ]
 }
 

@@ -4,10 +4,9 @@
 //! clients have sent over their connections.
 
 use crate::properties::judge::{Judge, Rule, Seen};
-use crate::properties::party::{Msg, Party, PartyState, Stored};
+use crate::properties::party::{Client, Msg, Party, PartyState, Stored};
 use crate::properties::record::Record;
 use paxos_model::replica::Timer;
-use paxos_model::replica::message::Message;
 use paxos_model::trace::{Input, step};
 use stateright::actor::{Command as Output, Id};
 use std::collections::{BTreeSet, VecDeque};
@@ -19,8 +18,10 @@ pub enum Play {
     Fire(usize, Timer),
     /// The same, but nothing reaches or leaves these nodes.
     FireWithout(usize, Timer, Vec<usize>),
-    /// What clients have sent arrives, and all that follows happens.
-    Settle,
+    /// The request that a client has sent arrives, and all that follows happens.
+    Admit(usize),
+    /// The same, but nothing reaches or leaves these nodes.
+    AdmitWithout(usize, Vec<usize>),
     /// A node crashes and starts again.
     Restart(usize),
 }
@@ -76,13 +77,14 @@ pub fn play(parties: &[Party], judge: &Judge, script: &[Play]) -> Beginning {
                 stage.cut.clone_from(cut);
                 stage.step(*node, Input::Timeout(timer.clone()));
             }
-            Play::Settle => {}
+            Play::Admit(client) => stage.admit(*client),
+            Play::AdmitWithout(client, cut) => {
+                stage.cut.clone_from(cut);
+                stage.admit(*client);
+            }
             Play::Restart(node) => stage.step(*node, Input::Start),
         }
         stage.settle();
-    }
-    if !script.is_empty() {
-        stage.now.network.retain(|(_, _, message)| super::arrives_once(message) || matches!(message, Message::Forward { .. }));
     }
     stage.now
 }
@@ -95,22 +97,31 @@ impl Stage<'_> {
         self.carry_out(index, started.outputs);
     }
 
+    /// Delivers the one request that `client` has in flight.
+    fn admit(&mut self, client: usize) {
+        let sent = |(src, _, message): &(Id, Id, Msg)| usize::from(*src) == client && super::arrives_once(message);
+        let index = self.now.network.iter().position(sent).expect("the client has a request in flight");
+        let (src, dst, msg) = self.now.network.remove(index);
+        self.step(dst.into(), Input::Deliver { src, msg });
+    }
+
+    /// Delivers everything but requests, until nothing is left; what can't be delivered is lost. What sources sent stays.
     fn settle(&mut self) {
         let mut queue: VecDeque<_> = std::mem::take(&mut self.now.network).into();
         let mut held = Vec::new();
         for _ in 0..STEPS_MAX {
             queue.extend(std::mem::take(&mut self.now.network));
             if let Some((src, dst, msg)) = queue.pop_front() {
-                let isolated = self.cut.contains(&usize::from(src)) || self.cut.contains(&usize::from(dst));
-                if isolated || matches!(self.parties.get(usize::from(src)), Some(Party::Client(crate::properties::party::Client::Source(_)))) {
+                let source = matches!(self.parties[usize::from(src)], Party::Client(Client::Source(_)));
+                if super::arrives_once(&msg) || source {
                     held.push((src, dst, msg));
-                } else if usize::from(dst) < self.parties.len() {
+                } else if ![src, dst].iter().any(|node| self.cut.contains(&usize::from(*node))) {
                     self.step(dst.into(), Input::Deliver { src, msg });
                 }
             } else if let Some(node) = self.now.seats.iter().position(|seat| seat.timers.contains(&Timer::Flush)) {
                 self.step(node, Input::Timeout(Timer::Flush));
             } else {
-                self.now.network = held.into_iter().filter(|(_, _, message)| super::arrives_once(message) || matches!(message, Message::Forward { .. })).collect();
+                self.now.network = held;
                 return;
             }
         }
