@@ -29,14 +29,18 @@ marks! {
     PromiseRaised,
     /// A duplicate prepare is answered again, without a save.
     PrepareRepeated,
+    /// A duplicate prepare is not answered, since the report would be another one.
+    PrepareOutdated,
     /// An accept below the promise is not answered.
     AcceptBelowPromise,
     /// An accept above the promise raises it and is voted for.
     AcceptAbovePromise,
     /// A duplicate accept is answered again, without a save.
     AcceptRepeated,
-    /// An accept for a slot that is decided here is answered with the decision.
+    /// An accept for a slot that is decided here is not voted for: its leader is behind, and its heartbeat tells so.
     AcceptOfDecided,
+    /// A leader's heartbeat shows that it is behind, and is answered with what it lacks.
+    LeaderBehind,
     /// An acceptor votes again, in a higher ballot, for a slot in which it voted before.
     VoteReplaced,
     /// A leader that heard from no quorum steps down.

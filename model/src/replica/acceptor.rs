@@ -14,6 +14,9 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     /// Phase 1b: promise to take part in nothing below `ballot`, and report the votes cast.
     ///
     /// The report begins at `first`: everything below is decided, and who lacks it must fetch it before it proposes.
+    ///
+    /// The same prepare gets the same promise, or none: once there is a vote in the ballot or a later decision the report would
+    /// be another one, and a leader in the ballot, or a higher ballot, needs it no more.
     pub(super) fn on_prepare(&mut self, src: Id, ballot: Ballot) {
         let promised = self.state.durable.promised;
         if ballot < promised {
@@ -23,11 +26,19 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         if ballot > promised {
             Mark::PromiseRaised.hit();
             self.promise(ballot);
+        } else if self.has_changed_since_promise() {
+            Mark::PrepareOutdated.hit();
+            return;
         } else {
             Mark::PrepareRepeated.hit();
         }
         let message = Message::Promise { ballot, first: self.state.durable.decided, votes: self.votes() };
         self.out.send(src, message);
+    }
+
+    fn has_changed_since_promise(&self) -> bool {
+        let durable = &self.state.durable;
+        durable.decided != durable.promised_at || durable.accepted.values().any(|ballot| *ballot == durable.promised)
     }
 
     /// Phase 2b: vote, unless something higher is promised.
@@ -39,7 +50,6 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         }
         if slot < durable.decided {
             Mark::AcceptOfDecided.hit();
-            self.send_decided(src, slot);
             return;
         }
         let voted = durable.accepted.get(&slot).copied();
@@ -64,9 +74,13 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     /// Raises the promise. Whoever wanted to lead in a lower ballot no longer does.
     pub(super) fn promise(&mut self, ballot: Ballot) {
         assert!(ballot > self.state.durable.promised, "a promise only rises");
-        self.durable_mut().promised = ballot;
+        let durable = self.durable_mut();
+        durable.promised = ballot;
+        durable.promised_at = durable.decided;
         self.save();
-        self.follow_nobody();
+        if self.state.following != Some(ballot) {
+            self.follow_nobody();
+        }
     }
 
     /// The votes that are not known to be for decided slots, in slot order.

@@ -19,6 +19,8 @@ use std::hash::{Hash, Hasher};
 pub struct Durable<C: Value> {
     /// The highest ballot promised: nothing below it is promised or voted for again. Saved before the promise is seen.
     pub promised: Ballot,
+    /// What was decided here when that promise was made: it decides where the promise's report begins.
+    pub promised_at: Slot,
     /// The ballot of the latest vote for each slot that is not decided here. Saved before the vote is seen.
     pub accepted: OrdMap<Slot, Ballot>,
     /// The entry voted for, or, below `decided`, the entry decided.
@@ -32,7 +34,14 @@ pub struct Durable<C: Value> {
 
 impl<C: Value> Default for Durable<C> {
     fn default() -> Self {
-        Durable { promised: Ballot::default(), accepted: OrdMap::new(), log: OrdMap::new(), decided: 0, incarnation: 0 }
+        Durable {
+            promised: Ballot::default(),
+            promised_at: 0,
+            accepted: OrdMap::new(),
+            log: OrdMap::new(),
+            decided: 0,
+            incarnation: 0,
+        }
     }
 }
 
@@ -40,6 +49,7 @@ impl<C: Value> Default for Durable<C> {
 impl<C: Value> Hash for Durable<C> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.promised.hash(state);
+        state.write_u64(self.promised_at);
         state.write_usize(self.accepted.len());
         self.accepted.hash(state);
         state.write_usize(self.log.len());

@@ -340,9 +340,11 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     /// The rounds of reads to ask for: one for all that wait and, if `again`, those asked for and not served. One that is
     /// confirmed may wait for a slot that its leader proposed in and nobody will: a later answer can be lower, and each holds.
     fn read_rounds(&mut self, again: bool) -> Vec<ReadId> {
-        let Some(incarnation) = self.state.gateway.incarnation else {
+        if self.state.gateway.reads.is_empty() {
             return Vec::new();
-        };
+        }
+        self.claim_incarnation();
+        let incarnation = self.state.durable.incarnation;
         let mut numbers = Vec::new();
         if again {
             numbers.extend(self.state.gateway.reads.values().filter_map(|read| match read.stage {

@@ -39,6 +39,10 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             Mark::FetchAfterHeartbeat.hit();
             self.out.send(src, Message::Fetch { from: self.state.durable.decided });
         }
+        if self.state.durable.decided > decided {
+            Mark::LeaderBehind.hit();
+            self.send_decided(src, decided);
+        }
     }
 
     /// Takes a decision for the first slot that had none, applies it, and answers who waited for it. Saves nothing: the

@@ -11,9 +11,9 @@
 //! | `PreVoted` | voter → would-be candidate | I would | `Prepare` | the poll |
 //! | `Prepare` | candidate → voters | promise this ballot (1a) | `Promise`, or nothing | **promise** |
 //! | `Promise` | acceptor → candidate | promised; my votes from slot `first` on (1b) | `Accept`s | the candidacy |
-//! | `Accept` | leader → voters, itself too | vote for this (2a) | `Accepted`, or `Decided`, or nothing | **promise, vote** |
+//! | `Accept` | leader → voters, itself too | vote for this (2a) | `Accepted`, or nothing | **promise, vote** |
 //! | `Accepted` | acceptor → leader | voted (2b) | `Heartbeat` once decided | the tally |
-//! | `Heartbeat` | leader → members | I lead; all below `decided` is decided; confirm `round` | `HeartbeatAck`, perhaps `Fetch` | whom it follows, decisions |
+//! | `Heartbeat` | leader → members | I lead; all below `decided` is decided; confirm `round` | `HeartbeatAck`, perhaps `Fetch` or `Decided` | whom it follows, decisions |
 //! | `HeartbeatAck` | member → leader | I have promised nothing higher | – | contact, read rounds |
 //! | `Fetch` | any → any | what is decided from this slot on? | `Decided`, or nothing | – |
 //! | `Decided` | any → any | these entries are decided | `Fetch` of the next chunk | decisions |

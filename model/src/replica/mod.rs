@@ -221,18 +221,19 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     fn is_credible(&self, src: Id, message: &MessageOf<S>) -> bool {
         let configuration = self.replica.configurations.at(self.state.durable.decided);
         let ballot = |ballot: &Ballot| ballot.round < NUMBER_MAX;
+        let own = |b: &Ballot| ballot(b) && b.node == src;
         let near = |slot: Slot| slot < self.state.durable.decided.saturating_add(HORIZON);
         match message {
             Message::Request { .. } | Message::Forward { .. } => true,
             _ if !configuration.members.contains_key(&src) => false,
-            Message::PreVote { ballot: b, promised } => configuration.is_voter(src) && ballot(b) && ballot(promised),
-            Message::Prepare { ballot: b } => configuration.is_voter(src) && ballot(b),
-            Message::Accept { ballot: b, slot, .. } => configuration.is_voter(src) && ballot(b) && near(*slot),
+            Message::PreVote { ballot: b, promised } => configuration.is_voter(src) && own(b) && ballot(promised),
+            Message::Prepare { ballot: b } => configuration.is_voter(src) && own(b),
+            Message::Accept { ballot: b, slot, .. } => configuration.is_voter(src) && own(b) && near(*slot),
             Message::Promise { ballot: b, votes, .. } => {
                 configuration.is_voter(src) && ballot(b) && votes.iter().all(|vote| near(vote.slot))
             }
             Message::Accepted { .. } | Message::PreVoted { .. } => configuration.is_voter(src),
-            Message::Heartbeat { ballot: b, .. } => ballot(b),
+            Message::Heartbeat { ballot: b, .. } => own(b),
             _ => true,
         }
     }

@@ -44,7 +44,8 @@ fn read(key: &str) -> Want {
 /// An operation for a node, to be proposed if it leads. Its session is unknown, so it is chosen and not applied.
 fn for_leader(node: usize, tag: u8) -> (Id, Msg) {
     let (id, by_node) = (OperationId { session: SessionId { slot: 1000, position: 0 }, sequence: tag.into() }, false);
-    let operation = Operation::InSession { id, by_node, acknowledged_below: 1, act: Act::Apply(put(tag, "k", "v", None)) };
+    let operation =
+        Operation::InSession { id, by_node, acknowledged_below: 1, act: Act::Apply(put(tag, "k", "v", None)) };
     (Id::from(node), Message::Forward { operations: [operation].into(), relayed: true })
 }
 
@@ -61,10 +62,13 @@ fn base(name: &'static str, description: &'static str) -> Scope {
         small: false,
         replicas: 3,
         options: options(),
+        sessions: (4, 4),
         elections: vec![1, 1, 1],
         restarts: None,
         restarting: vec![0, 1, 2],
         slots: 1,
+        rounds: 2,
+        votes_only: false,
         timers: CORE,
         clients: Vec::new(),
         prefix: Vec::new(),
@@ -97,14 +101,16 @@ fn ballots() -> Vec<Scope> {
     vec![
         Scope {
             clients: vec![one_operation_each(&[0, 1, 2])],
-            witnesses: vec![Witness::Chosen, Witness::Recovered, Witness::ThirdBallot, Witness::AllApplied],
+            witnesses: vec![Witness::Chosen, Witness::Recovered, Witness::ThirdBallot],
             small: true,
+            votes_only: true,
             ..base("one-slot-three-owners", "one slot, three ballots from three owners")
         },
         Scope {
             clients: vec![one_operation_each(&[0, 1])],
             elections: vec![2, 1, 0],
             witnesses: vec![Witness::Chosen, Witness::Recovered, Witness::ThirdBallot],
+            votes_only: true,
             ..base("one-slot-owner-twice", "one slot, three ballots, two of them of one owner")
         },
         Scope {
@@ -113,6 +119,7 @@ fn ballots() -> Vec<Scope> {
             slots: 2,
             options: Options { window: 2, ..options() },
             witnesses: vec![Witness::Chosen, Witness::Recovered, Witness::HoleFilled],
+            votes_only: true,
             ..base("two-slots-two-ballots", "two slots, two ballots, a hole filled")
         },
         Scope {
@@ -121,6 +128,7 @@ fn ballots() -> Vec<Scope> {
             slots: 2,
             options: Options { window: 2, ..options() },
             witnesses: vec![Witness::Chosen, Witness::Recovered, Witness::HoleFilled, Witness::ThirdBallot],
+            votes_only: true,
             ..base("two-slots-three-ballots", "two slots, three ballots, a hole filled")
         },
         Scope {
@@ -129,6 +137,7 @@ fn ballots() -> Vec<Scope> {
             restarting: vec![0, 1, 2, 3, 4],
             elections: vec![1, 1, 0, 0, 0],
             witnesses: vec![Witness::Chosen, Witness::Recovered],
+            votes_only: true,
             ..base("five-replicas", "five replicas, one slot, two ballots")
         },
         Scope {
@@ -138,6 +147,7 @@ fn ballots() -> Vec<Scope> {
             restarts: Some(1),
             options: Options { window: 2, batch_max: 2, ..options() },
             witnesses: vec![Witness::Chosen, Witness::Recovered],
+            votes_only: true,
             ..base("batches", "batches of two, a window of two")
         },
     ]
@@ -242,7 +252,7 @@ fn clients() -> Vec<Scope> {
             restarts: Some(0),
             restarting: vec![],
             slots: 9,
-            options: Options { sessions_max: 2, replies_max: 1, ..options() },
+            sessions: (2, 1),
             prefix: vec![elect(), Play::Admit(3)],
             clients: vec![
                 Client::Script(vec![
@@ -272,7 +282,10 @@ fn clients() -> Vec<Scope> {
             slots: 5,
             timers: Timers { resend: true, ..CORE },
             prefix: vec![Play::FireWithout(0, Timer::Election, vec![2])],
-            clients: vec![Client::Script(vec![item(Want::Command(put(1, "k", "a", None)), &[2]), item(read("k"), &[2])])],
+            clients: vec![Client::Script(vec![
+                item(Want::Command(put(1, "k", "a", None)), &[2]),
+                item(read("k"), &[2]),
+            ])],
             witnesses: vec![Witness::CommandDone, Witness::ReadAnswered],
             ..base("forwarding", "a node that does not hear the leader hands its requests on through another one")
         },

@@ -3,6 +3,8 @@
 pub mod catalogue;
 pub mod prefix;
 pub mod referee;
+pub mod run;
+pub mod story;
 pub mod witness;
 
 use crate::engine::{Settings, System};
@@ -46,6 +48,8 @@ pub struct Scope {
     pub replicas: usize,
     /// Their options.
     pub options: Options,
+    /// How many sessions may be open, and how many replies each keeps.
+    pub sessions: (usize, u64),
     /// How many ballots each node may begin.
     pub elections: Vec<u8>,
     /// How many restarts there may be in all; none for any number, at any point.
@@ -54,6 +58,10 @@ pub struct Scope {
     pub restarting: Vec<usize>,
     /// No slot from here on is proposed in.
     pub slots: u64,
+    /// How many read rounds a leader begins: a repeated `ReadIndex` would lead to ever more.
+    pub rounds: u64,
+    /// Whether every heartbeat is lost, so that only ballots and votes are left.
+    pub votes_only: bool,
     /// Which timers run out.
     pub timers: Timers,
     /// The clients.
@@ -97,24 +105,39 @@ fn dies_for_good(message: &Msg) -> bool {
         | Message::Promise { .. }
         | Message::Accept { .. }
         | Message::Accepted { .. }
-        | Message::Heartbeat { .. }
         | Message::HeartbeatAck { .. }
         | Message::ReadSlot { .. }
-        | Message::Decided { .. }
         | Message::Reply { .. } => true,
         Message::Request { .. }
         | Message::Forward { .. }
         | Message::ReadIndex { .. }
         | Message::PreVote { .. }
         | Message::PreVoted { .. }
+        | Message::Heartbeat { .. }
+        | Message::Decided { .. }
         | Message::Fetch { .. } => false,
     }
+}
+
+/// What is lost in a scope of votes only.
+fn spreads_decisions(message: &Msg) -> bool {
+    matches!(message, Message::Heartbeat { .. })
+}
+
+/// The same where leaders count whom they heard, and forget it: then the same answer does nothing now and something later.
+fn dies_without_contact(message: &Msg) -> bool {
+    !matches!(message, Message::HeartbeatAck { .. } | Message::Accepted { .. }) && dies_for_good(message)
 }
 
 impl Scope {
     /// The replicas, as they ship.
     pub fn nodes(&self) -> Vec<Replica<Audit>> {
-        vec![Replica::new(Configuration::of_voters(self.replicas), self.options.clone()); self.replicas]
+        vec![Replica::new(self.configuration(), self.options.clone()); self.replicas]
+    }
+
+    fn configuration(&self) -> Configuration {
+        let (sessions_max, replies_max) = self.sessions;
+        Configuration { sessions_max, replies_max, ..Configuration::of_voters(self.replicas) }
     }
 
     /// Everybody who takes part: replicas first, then clients.
@@ -126,7 +149,7 @@ impl Scope {
     /// The judge.
     pub fn judge(&self) -> Judge {
         let mut judge = Judge {
-            configuration: Configuration::of_voters(self.replicas),
+            configuration: self.configuration(),
             scripts: Default::default(),
             acts: Vec::new(),
             collapse: self.collapse,
@@ -156,8 +179,9 @@ impl Scope {
             restarts,
             restarts_max: self.restarts,
             caps: self.elections.clone(),
-            reducible: dies_for_good,
+            reducible: if self.timers.step_down { dies_without_contact } else { dies_for_good },
             once: |_, message| arrives_once(message),
+            lost: if self.votes_only { spreads_decisions } else { |_| false },
             timers: |_, _| true,
         };
         System::new(parties, Referee::new(self.clone(), judge), settings).beginning(beginning.into_engine())

@@ -162,11 +162,7 @@ impl Stage<'_> {
         self.now.record = record;
     }
 
-    fn carry_out(
-        &mut self,
-        index: usize,
-        outputs: Vec<Output<Msg, Timer, (), Stored>>,
-    ) -> Vec<(Id, Msg)> {
+    fn carry_out(&mut self, index: usize, outputs: Vec<Output<Msg, Timer, (), Stored>>) -> Vec<(Id, Msg)> {
         let mut sends = Vec::new();
         let seat = &mut self.now.seats[index];
         for output in outputs {

@@ -2,8 +2,8 @@
 
 use super::Scope;
 use super::prefix::Beginning;
-use super::witness::{Witness, WITNESS_RULES};
-use crate::engine::{self, Cost, Depends, Ghost, Observed, Predicate, StepView, View};
+use super::witness::{WITNESS_RULES, Witness};
+use crate::engine::{self, Cost, Depends, Ghost, Observed, Predicate, StepRecord, StepView, View};
 use crate::properties::judge::{Judge, Rule, Seen};
 use crate::properties::party::{Party, PartyState};
 use crate::properties::progress::{self, Frozen};
@@ -46,9 +46,23 @@ impl Referee {
     }
 
     /// The rules that a step breaks, each with the reason.
-    pub fn reasons(&self, record: &Record, step: &StepView<'_, Party>) -> Vec<(Rule, String)> {
-        let sends: Vec<_> = step.sends.iter().map(|(dst, message)| (*dst, (*message).clone())).collect();
-        self.judge.observe(record, &Self::seen(step, &sends)).1
+    pub fn reasons(&self, record: &Record, step: &StepRecord<Party>) -> Vec<(Rule, String)> {
+        let sends: Vec<_> = step.sends.iter().map(|(dst, message, _)| (*dst, message.clone())).collect();
+        let delivered = match &step.input {
+            Input::Deliver { src, msg } => Some((*src, msg)),
+            Input::Start | Input::Timeout(_) => None,
+        };
+        let seen = Seen {
+            node: step.node.into(),
+            delivered,
+            restart: step.restart,
+            before: &step.before.state,
+            stored_before: &step.before.stored,
+            after: &step.after.state,
+            stored_after: &step.after.stored,
+            sends: &sends,
+        };
+        self.judge.observe(record, &seen).1
     }
 
     /// Why a leader would not emerge, or not serve, from the states of the replicas in `view`.
@@ -57,7 +71,7 @@ impl Referee {
             .filter_map(|node| {
                 let local = view.local(node);
                 let state = local.state.replica()?.clone();
-                Some((Id::from(node), Frozen { state, stored: local.storage.clone(), timers: local.timers.to_vec() }))
+                Some((Id::from(node), Frozen { state, stored: local.stored.clone(), timers: local.timers.to_vec() }))
             })
             .collect();
         self.scope.progress.iter().find_map(|links| {
@@ -103,6 +117,9 @@ impl Ghost<Party> for Referee {
         if step.sends.iter().any(|(_, message)| beyond(message)) {
             return Cost::Forbidden;
         }
+        if matches!(&after.role, Role::Leading(leader) if leader.round > self.scope.rounds) {
+            return Cost::Forbidden;
+        }
         let begun = after.durable.promised;
         if begun != before.durable.promised && usize::from(begun.node) == step.node {
             return Cost::Counter(step.node);
@@ -138,7 +155,11 @@ impl Beginning {
     /// As the engine takes it.
     pub fn into_engine(self) -> engine::Beginning<Party, Record> {
         engine::Beginning {
-            locals: self.seats.into_iter().map(|seat| (seat.state, seat.stored, seat.timers.into_iter().collect())).collect(),
+            locals: self
+                .seats
+                .into_iter()
+                .map(|seat| (seat.state, seat.stored, seat.timers.into_iter().collect()))
+                .collect(),
             record: self.record,
             network: self.network,
         }

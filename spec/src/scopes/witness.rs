@@ -62,35 +62,32 @@ pub const WITNESS_RULES: [(&str, Depends, SeenIn); 12] = [
     ("sometimes there is a third ballot", Depends::Locals, |view| {
         replicas(view).any(|state| matches!(&state.role, Role::Leading(leader) if leader.ballot.round >= 3))
     }),
-    ("sometimes a command is done", Depends::Record, |view| {
-        returns(view).any(|ret| matches!(ret, Ret::Reply(_)))
-    }),
+    ("sometimes a command is done", Depends::Record, |view| returns(view).any(|ret| matches!(ret, Ret::Reply(_)))),
     ("sometimes a put conflicts", Depends::Record, |view| {
         returns(view).any(|ret| match ret {
             Ret::Reply(Reply::Written(written)) => written.iter().any(|w| matches!(w, Written::Conflict(_))),
             _ => false,
         })
     }),
-    ("sometimes a read is answered", Depends::Record, |view| {
-        returns(view).any(|ret| matches!(ret, Ret::Answer(_)))
-    }),
+    ("sometimes a read is answered", Depends::Record, |view| returns(view).any(|ret| matches!(ret, Ret::Answer(_)))),
     ("sometimes a retry is answered", Depends::Record, |view| {
         view.record().operations.values().any(|progress| progress.open.len() > 1 && progress.done.is_some())
     }),
-    ("sometimes a request is refused", Depends::Record, |view| {
-        returns(view).any(|ret| *ret == Ret::Refused)
-    }),
+    ("sometimes a request is refused", Depends::Record, |view| returns(view).any(|ret| *ret == Ret::Refused)),
     ("sometimes all is applied everywhere", Depends::Locals, |view| {
         let mut applied = replicas(view).map(|state| (state.executor.applied, state.durable.accepted.is_empty()));
         let first = applied.next();
         first.is_some_and(|(slots, settled)| slots > 0 && settled) && applied.all(|other| Some(other) == first)
     }),
     ("sometimes a client finishes", Depends::Locals, |view| {
-        view.locals().any(|local| matches!(&local.state, PartyState::Client(client) if client.item > 0 && !client.stopped))
+        view.locals()
+            .any(|local| matches!(&local.state, PartyState::Client(client) if client.item > 0 && !client.stopped))
     }),
     ("sometimes a leader steps down", Depends::Locals, |view| {
         replicas(view).enumerate().any(|(node, state)| {
-            matches!(state.role, Role::Following) && usize::from(state.durable.promised.node) == node && state.durable.promised.round > 0
+            matches!(state.role, Role::Following)
+                && usize::from(state.durable.promised.node) == node
+                && state.durable.promised.round > 0
         })
     }),
 ];

@@ -1,0 +1,177 @@
+//! Running scopes, and judging what came of them.
+
+use super::{Catalogue, CheckArguments, Console, RunOptions, SUBCOMMANDS, ScopeInfo, ScopeRun, unknown};
+use crate::{
+    record::{self, Status},
+    report::{
+        CounterexampleSummary, MarksReport, RunReport, ScopeReport, Totals, UnreachedMark, Verdict, files,
+        progress::{Progress, ProgressLine},
+        story, table,
+    },
+};
+
+pub(super) fn run(
+    catalogue: &dyn Catalogue,
+    arguments: &CheckArguments,
+    console: &mut Console<'_>,
+) -> Result<u8, String> {
+    let scopes = catalogue.scopes();
+    let chosen = choose(&scopes, arguments)?;
+    if arguments.list {
+        console.say(&list(&chosen));
+        return Ok(0);
+    }
+    if chosen.is_empty() {
+        return Err("there is no scope to run; `check --list` shows all".into());
+    }
+    files::prepare(console.root)?;
+    if let Some(file) = &arguments.json {
+        files::ensure_writable(file).map_err(|error| format!("--json: {error}"))?;
+    }
+    let options = options(arguments);
+    let every_default = scopes.iter().filter(|scope| scope.default).all(|scope| chosen.contains(&scope));
+    // What the record compares is the plain default run.
+    let plain = every_default && !arguments.full && arguments.scopes.is_empty() && options.reductions;
+    let before = plain.then(|| record::fingerprint(console.root));
+    if arguments.record {
+        files::ensure_writable(&console.root.join(record::FILE)).map_err(|error| format!("--record: {error}"))?;
+        before.clone().transpose().map_err(|error| format!("--record: {error}"))?;
+    }
+
+    let mut reports = Vec::new();
+    let mut counterexamples = Vec::new();
+    for (index, scope) in chosen.iter().enumerate() {
+        let run = with_progress(console, &scope.name, (index + 1, chosen.len()), |progress| {
+            catalogue.run(&scope.name, &options, progress)
+        });
+        counterexamples.extend(tell(console, &run)?);
+        reports.push(run.report);
+    }
+
+    let marks = every_default.then(|| marks(catalogue));
+    let mut exit_status = judge(&reports, marks.as_ref());
+    let mut record = None;
+    if let Some(before) = before {
+        let status = before.and_then(|fingerprint| {
+            if arguments.record && exit_status == 0 {
+                if record::fingerprint(console.root)? != fingerprint {
+                    return Err("the sources changed during the run: run it again".into());
+                }
+                record::write(console.root, &fingerprint, &reports)?;
+            }
+            record::verify(console.root, &fingerprint, &reports)
+        });
+        let wanted = arguments.record || arguments.verify;
+        if wanted && exit_status == 0 && status != Ok(Status::Matches) {
+            exit_status = 1;
+        }
+        let kept = if arguments.record && exit_status != 0 {
+            "not written, since the run is not green; the old one "
+        } else {
+            ""
+        };
+        record = Some(format!("{kept}{}", status.map_or_else(|error| error, |status| status.to_string())));
+    }
+    let totals = Totals::of(&reports);
+    let report = RunReport { scopes: reports, totals, marks, counterexamples, record, exit_status };
+    console.say(&format!("\n{}", table::table(&report, console.out_is_terminal).trim_end()));
+    if let Some(file) = &arguments.json {
+        files::write(file, &files::json(&report)?)?;
+    }
+    Ok(exit_status)
+}
+
+/// 1 if anything is violated or, in an exhausted scope, not witnessed; else 2 if a scope was not exhausted; else 1 if a mark was not reached; else 0.
+fn judge(scopes: &[ScopeReport], marks: Option<&MarksReport>) -> u8 {
+    let any = |wanted: Verdict| scopes.iter().any(|scope| scope.properties.iter().any(|p| p.verdict == wanted));
+    let unwitnessed = |scope: &&ScopeReport| scope.properties.iter().any(|p| p.verdict == Verdict::NotWitnessed);
+    if any(Verdict::Violated) || scopes.iter().filter(|scope| scope.exhausted).any(|scope| unwitnessed(&scope)) {
+        1
+    } else if scopes.iter().any(|scope| !scope.exhausted) || any(Verdict::Incomplete) {
+        2
+    } else {
+        u8::from(marks.is_some_and(|marks| !marks.unreached.is_empty()))
+    }
+}
+
+fn options(arguments: &CheckArguments) -> RunOptions {
+    let default = RunOptions::default();
+    RunOptions {
+        threads: arguments.threads.unwrap_or(default.threads),
+        seconds: arguments.seconds,
+        memory_mib: arguments.memory_mib,
+        reductions: !arguments.no_reductions,
+        salt: arguments.salt.unwrap_or(default.salt),
+    }
+}
+
+fn choose<'a>(scopes: &'a [ScopeInfo], arguments: &CheckArguments) -> Result<Vec<&'a ScopeInfo>, String> {
+    let named: Vec<&ScopeInfo> = arguments.scopes.iter().map(|name| find(scopes, name)).collect::<Result<_, _>>()?;
+    Ok(scopes
+        .iter()
+        .filter(|scope| match (arguments.full, named.is_empty()) {
+            (true, _) => scope.full,
+            (false, false) => named.contains(scope),
+            (false, true) => arguments.list || scope.default,
+        })
+        .collect())
+}
+
+/// The scope called `name`; the error names the nearest ones.
+pub(super) fn find<'a>(scopes: &'a [ScopeInfo], name: &str) -> Result<&'a ScopeInfo, String> {
+    scopes.iter().find(|scope| scope.name == name).ok_or_else(|| {
+        if SUBCOMMANDS.contains(&name) {
+            return format!("`{name}` is a subcommand: give it first, without scopes or options before it");
+        }
+        let known: Vec<&str> = scopes.iter().map(|scope| scope.name.as_str()).chain(SUBCOMMANDS).collect();
+        unknown("scope", name, &known, "`check --list`")
+    })
+}
+
+fn list(scopes: &[&ScopeInfo]) -> String {
+    let width = scopes.iter().map(|scope| scope.name.chars().count()).max().unwrap_or(0);
+    let line = |scope: &&ScopeInfo| {
+        let run = match (scope.default, scope.full) {
+            (true, _) => "default",
+            (false, true) => "--full ",
+            (false, false) => "by name",
+        };
+        format!("{:<width$}  {run}  {}", scope.name, scope.description)
+    };
+    scopes.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn marks(catalogue: &dyn Catalogue) -> MarksReport {
+    let marks = catalogue.marks();
+    let total = marks.len();
+    let unreached = marks.into_iter().filter(|(_, _, reached)| !reached);
+    MarksReport { total, unreached: unreached.map(|(name, meaning, _)| UnreachedMark { name, meaning }).collect() }
+}
+
+/// Runs `work`, the `number`-th of `count`, with a line of progress.
+pub(super) fn with_progress(
+    console: &mut Console<'_>,
+    name: &str,
+    (number, count): (usize, usize),
+    work: impl FnOnce(&mut dyn FnMut(Progress)) -> ScopeRun,
+) -> ScopeRun {
+    let mut line = ProgressLine::new(&mut *console.err, console.err_is_terminal, name, number, count);
+    let run = work(&mut |progress| line.show(progress));
+    let (states, seconds) = (table::thousands(run.report.unique_states), table::duration(run.report.seconds));
+    line.finish(&format!("{states} states, {seconds}: {}", table::verdict(&run.report)));
+    run
+}
+
+/// Prints the counterexamples of a run and writes them; removes those of earlier runs that are true no more.
+pub(super) fn tell(console: &mut Console<'_>, run: &ScopeRun) -> Result<Vec<CounterexampleSummary>, String> {
+    files::remove_stale(console.root, &run.report);
+    let mut told = Vec::new();
+    for example in &run.counterexamples {
+        let files = files::write_counterexample(console.root, example)?;
+        console.say(&format!("\n{}", story::story(example)));
+        let (scope, property, steps) = (example.scope.clone(), example.property.clone(), example.steps.len());
+        told.push(CounterexampleSummary { scope, property, steps, files });
+    }
+    let _ = console.err.flush();
+    Ok(told)
+}

@@ -1,0 +1,187 @@
+//! What is recorded and judged beside the actors.
+
+use super::universe::{Envelope, Local, Universe};
+use super::{State, Subject};
+use paxos_model::trace::Input;
+use stateright::Expectation;
+use stateright::actor::Id;
+use std::fmt::Debug;
+use std::hash::Hash;
+
+/// The judge of a check: it records history, says which steps break a rule, and bounds the scope.
+///
+/// Everything it is asked is a function of its arguments, so that the answers can be remembered.
+pub trait Ghost<A: Subject>: Sized + Send + Sync + 'static {
+    /// What is remembered of the past: a part of every state, so keep it small.
+    type Record: Clone + Eq + Hash + Debug + Send + Sync + 'static;
+
+    /// The record before any node has started.
+    fn initial(&self) -> Self::Record;
+
+    /// Whether [`Ghost::observe`] could have anything to say about a step. Steps that are not relevant cost nothing.
+    fn relevant(&self, step: &StepView<'_, A>) -> bool {
+        let _ = step;
+        true
+    }
+
+    /// What a step adds to the record, and which rules it breaks.
+    ///
+    /// A step that changes nothing and sends nothing new should leave the record alone: such steps are not taken.
+    fn observe(&self, record: &Self::Record, step: &StepView<'_, A>) -> Observed<Self::Record>;
+
+    /// Whether a step is in the scope, and what it takes from the scope's allowances.
+    fn cost(&self, step: &StepView<'_, A>) -> Cost {
+        let _ = step;
+        Cost::Free
+    }
+
+    /// The rules that a step can break, named.
+    fn rules(&self) -> Vec<Rule> {
+        Vec::new()
+    }
+
+    /// The predicates on states.
+    fn predicates(&self) -> Vec<Predicate> {
+        Vec::new()
+    }
+
+    /// Whether the predicate in place `index` of [`Ghost::predicates`] holds. It may look only at what it depends on.
+    fn evaluate(&self, index: usize, view: &View<'_, A, Self>) -> bool {
+        let _ = (index, view);
+        true
+    }
+}
+
+/// No history and no judgement.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoGhost;
+
+impl<A: Subject> Ghost<A> for NoGhost {
+    type Record = ();
+
+    fn initial(&self) {}
+
+    fn relevant(&self, _: &StepView<'_, A>) -> bool {
+        false
+    }
+
+    fn observe(&self, (): &(), _: &StepView<'_, A>) -> Observed<()> {
+        Observed::default()
+    }
+}
+
+/// What [`Ghost::observe`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed<R> {
+    /// The record after the step, where it differs.
+    pub record: Option<R>,
+    /// The bits of the rules that the step broke.
+    pub broken: u32,
+}
+
+impl<R> Default for Observed<R> {
+    fn default() -> Self {
+        Observed { record: None, broken: 0 }
+    }
+}
+
+/// What a step takes from the scope's allowances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// The step is outside of the scope: it isn't taken.
+    Forbidden,
+    /// The step takes nothing.
+    Free,
+    /// The step takes one from the allowance of that number in [`Settings::caps`](super::Settings::caps).
+    Counter(usize),
+}
+
+/// A rule that a step can break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its name.
+    pub name: &'static str,
+    /// Its bit in [`Observed::broken`]: one of the lower [`RULES_MAX`](super::RULES_MAX).
+    pub bit: u32,
+}
+
+/// A predicate on states.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Predicate {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it must hold always, or at least once. `Eventually` is not supported.
+    pub expectation: Expectation,
+    /// What it looks at.
+    pub depends: Depends,
+}
+
+/// What a predicate looks at; the less, the cheaper it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depends {
+    /// The record alone: evaluated once per record.
+    Record,
+    /// The nodes alone: evaluated once per combination of local states.
+    Locals,
+    /// The nodes and the record.
+    Both,
+    /// Also the messages in flight: evaluated at each state. A reduced network lacks the dead messages.
+    All,
+}
+
+/// A step of one node, as [`Ghost`] sees it.
+pub struct StepView<'a, A: Subject> {
+    /// The node.
+    pub node: usize,
+    /// What made it take the step.
+    pub input: &'a Input<A::Msg, A::Timer>,
+    /// Its state before the step. For the first start: the state after it.
+    pub before: &'a A::State,
+    /// What was stored before.
+    pub stored_before: &'a Option<A::Storage>,
+    /// Its state after the step.
+    pub after: &'a A::State,
+    /// What is stored afterwards.
+    pub stored_after: &'a Option<A::Storage>,
+    /// What it sent, in order, each message once; also to nodes that the system doesn't have.
+    pub sends: &'a [(Id, &'a A::Msg)],
+    /// Whether the node crashed and started again.
+    pub restart: bool,
+    /// Whether it is the node's first start, before the initial state.
+    pub first: bool,
+}
+
+/// A state, as predicates see it.
+pub struct View<'a, A: Subject, G: Ghost<A>> {
+    pub(super) universe: &'a Universe<A, G>,
+    pub(super) state: &'a State,
+}
+
+impl<'a, A: Subject, G: Ghost<A>> View<'a, A, G> {
+    /// How many nodes there are, clients included.
+    pub fn nodes(&self) -> usize {
+        self.state.locals.len()
+    }
+
+    /// The local state of a node.
+    pub fn local(&self, node: usize) -> &'a Local<A> {
+        self.universe.local(self.state.locals[node])
+    }
+
+    /// The local states of all nodes, in order.
+    pub fn locals(&self) -> impl Iterator<Item = &'a Local<A>> + use<'a, A, G> {
+        let universe = self.universe;
+        self.state.locals.iter().map(move |local| universe.local(*local))
+    }
+
+    /// The history.
+    pub fn record(&self) -> &'a G::Record {
+        self.universe.record(self.state.ghost)
+    }
+
+    /// The messages in flight.
+    pub fn messages(&self) -> impl Iterator<Item = &'a Envelope<A::Msg>> + use<'a, A, G> {
+        let universe = self.universe;
+        self.state.network.iter().map(move |message| universe.envelope(*message))
+    }
+}

@@ -1,0 +1,182 @@
+//! The rules and predicates as properties of `stateright`, whose conditions are plain function pointers.
+
+use super::cache;
+use super::state::{Key, State};
+use super::system::System;
+use super::{Depends, Ghost, Subject, View};
+use smallvec::SmallVec;
+use stateright::{Expectation, Property};
+use std::sync::atomic::Ordering;
+
+/// The rule that the reduction leans on: a message that was removed as dead never comes back to life.
+pub const DEAD_STAYS_DEAD: &str = "dead-stays-dead";
+/// The rule that no handler panics.
+pub const NO_PANIC: &str = "no-panic";
+/// The one property that stands for all rules while a scope is being exhausted.
+pub(super) const EVERY_RULE: &str = "every-rule";
+/// How many rules a scope can have of its own: they use the lower bits.
+pub const RULES_MAX: usize = 30;
+/// How many predicates a scope can have.
+pub const PREDICATES_MAX: usize = 48;
+
+pub(super) const DEAD_BIT: u32 = 1 << 31;
+pub(super) const PANIC_BIT: u32 = 1 << 30;
+
+type Condition<A, G> = fn(&System<A, G>, &State) -> bool;
+
+impl<A: Subject, G: Ghost<A>> System<A, G> {
+    /// All properties, each under its name: for the Explorer.
+    pub(super) fn properties_named(&self) -> Vec<Property<Self>> {
+        let rules = rule_conditions::<A, G>();
+        let mut properties: Vec<_> = self
+            .rules()
+            .iter()
+            .map(|rule| Property::always(rule.name, rules[rule.bit.trailing_zeros() as usize]))
+            .collect();
+        let conditions = predicate_conditions::<A, G>();
+        for (index, predicate) in self.predicates().iter().enumerate() {
+            properties.push(match predicate.expectation {
+                Expectation::Sometimes => Property::sometimes(predicate.name, conditions[index]),
+                _ => Property::always(predicate.name, conditions[index]),
+            });
+        }
+        properties
+    }
+
+    /// One property for all that must hold always, then the witnesses not found yet: for an exhaustive run.
+    ///
+    /// The checkers ask for the properties anew with each block of states, look each up in a map at each state, and note
+    /// a witness again at each state that is one: a list that shrinks saves all that.
+    pub(super) fn properties_lean(&self) -> Vec<Property<Self>> {
+        let mut properties = vec![Property::always(EVERY_RULE, every_rule)];
+        let conditions = witness_conditions::<A, G>();
+        let found = self.control.found.load(Ordering::Relaxed);
+        for (index, predicate) in self.predicates().iter().enumerate() {
+            if predicate.expectation == Expectation::Sometimes && found & 1 << index == 0 {
+                properties.push(Property::sometimes(predicate.name, conditions[index]));
+            }
+        }
+        properties
+    }
+
+    /// The bits of the predicates that hold in a state.
+    pub(super) fn truth(&self, state: &State) -> u64 {
+        if self.predicates().is_empty() {
+            return 0;
+        }
+        let remembered = cache::with(self.universe.number, |cache| match &cache.judged {
+            Some(((locals, ghost), truth)) if *ghost == state.ghost && locals[..] == state.locals[..] => Some(*truth),
+            _ => None,
+        });
+        let mut truth = remembered.unwrap_or_else(|| {
+            let key: Key = (SmallVec::from_slice(&state.locals), state.ghost);
+            let truth = self.truth_of_components(state, &key);
+            cache::with(self.universe.number, |cache| cache.judged = Some((key, truth)));
+            truth
+        });
+        truth |= self.evaluate(state, Depends::All);
+        truth
+    }
+
+    fn truth_of_components(&self, state: &State, key: &Key) -> u64 {
+        let mut truth = 0;
+        for depends in [Depends::Record, Depends::Locals, Depends::Both] {
+            if self.shared.masks[depends as usize] == 0 {
+                continue;
+            }
+            let part: Key = match depends {
+                Depends::Record => (SmallVec::new(), key.1),
+                Depends::Locals => (SmallVec::from_slice(&key.0), u32::MAX),
+                _ => (SmallVec::from_slice(&key.0), key.1),
+            };
+            let memo = &self.shared.truths[depends as usize];
+            let known = memo.get(&part).map(|truth| *truth);
+            truth |= known.unwrap_or_else(|| {
+                let truth = self.evaluate(state, depends);
+                memo.insert(part, truth);
+                truth
+            });
+        }
+        truth
+    }
+
+    /// Evaluates the predicates that depend on just that.
+    fn evaluate(&self, state: &State, depends: Depends) -> u64 {
+        let mut left = self.shared.masks[depends as usize];
+        let mut truth = 0;
+        let view = View { universe: &*self.universe, state };
+        while left != 0 {
+            let index = left.trailing_zeros() as usize;
+            left &= left - 1;
+            if self.universe.ghost.evaluate(index, &view) {
+                truth |= 1 << index;
+            }
+        }
+        truth
+    }
+
+    /// The names of the rules and of the predicates that must hold always and don't in a state.
+    pub fn violated(&self, state: &State) -> Vec<&'static str> {
+        let truth = self.truth(state);
+        let rules = self.rules().iter().filter(|rule| state.broken & rule.bit != 0).map(|rule| rule.name);
+        let predicates = self.predicates().iter().enumerate().filter_map(|(index, predicate)| {
+            let wrong = predicate.expectation == Expectation::Always && truth & 1 << index == 0;
+            wrong.then_some(predicate.name)
+        });
+        rules.chain(predicates).collect()
+    }
+}
+
+fn every_rule<A: Subject, G: Ghost<A>>(system: &System<A, G>, state: &State) -> bool {
+    let control = &system.control;
+    let truth = system.truth(state);
+    let holds = match &control.focus {
+        None => state.broken == 0 && truth & system.shared.always == system.shared.always,
+        Some(focus) => {
+            state.broken & focus.broken == 0 && truth & focus.always == focus.always && truth & focus.never == 0
+        }
+    };
+    // The first violation is the one: a checker would overwrite it with later ones until its block of states ends.
+    holds || control.violated.swap(true, Ordering::Relaxed)
+}
+
+fn rule_holds<A: Subject, G: Ghost<A>, const BIT: u32>(_: &System<A, G>, state: &State) -> bool {
+    state.broken & 1 << BIT == 0
+}
+
+fn predicate_holds<A: Subject, G: Ghost<A>, const INDEX: usize>(system: &System<A, G>, state: &State) -> bool {
+    system.truth(state) & 1 << INDEX != 0
+}
+
+/// Whether a state is the first to be a witness.
+fn is_first_witness<A: Subject, G: Ghost<A>, const INDEX: usize>(system: &System<A, G>, state: &State) -> bool {
+    let found = &system.control.found;
+    found.load(Ordering::Relaxed) & 1 << INDEX == 0
+        && system.truth(state) & 1 << INDEX != 0
+        && found.fetch_or(1 << INDEX, Ordering::Relaxed) & 1 << INDEX == 0
+}
+
+macro_rules! instances {
+    ($function:ident: $($index:literal)*) => {
+        [$($function::<A, G, $index>),*]
+    };
+}
+
+fn rule_conditions<A: Subject, G: Ghost<A>>() -> [Condition<A, G>; 32] {
+    instances!(rule_holds: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31)
+}
+
+macro_rules! predicate_instances {
+    ($function:ident) => {
+        instances!($function: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23
+            24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47)
+    };
+}
+
+fn predicate_conditions<A: Subject, G: Ghost<A>>() -> [Condition<A, G>; PREDICATES_MAX] {
+    predicate_instances!(predicate_holds)
+}
+
+fn witness_conditions<A: Subject, G: Ghost<A>>() -> [Condition<A, G>; PREDICATES_MAX] {
+    predicate_instances!(is_first_witness)
+}

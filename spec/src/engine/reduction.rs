@@ -1,0 +1,115 @@
+//! The reduction: messages that can do nothing any more are taken out of the network.
+//!
+//! Whether a message is dead is found out by running its destination's own handler, never by a rule about what it says:
+//! such a rule assumes what is to be checked, and hides the very bugs that the check is for.
+//!
+//! *The argument.* Let D be a set of messages such that the delivery of each, to its destination as it is now or as it
+//! would be after a restart, changes neither state nor storage nor timers, and sends only what is in flight or in D.
+//! Then from this state on, and for as long as that remains so, delivering a message of D leads back to the same state,
+//! up to messages of D in flight. Hence each run with deliveries from D has a run without them that passes through the
+//! same local states, the same storages and the same history, and any property of those is judged alike with D in flight
+//! or not. What is in flight stays in flight, as the network duplicates, unless it is itself in D, or is delivered at most
+//! once: such an output counts only if it is in D. *That it remains so* is not proven but checked, in every scope: it is
+//! the property `dead-stays-dead`, see the graveyard. A quiet delivery that the history would record, or that breaks a
+//! rule, is not dead in a state with that history.
+
+use super::state::State;
+use super::universe::{Numbers, RESTART, Universe};
+use super::{Ghost, Subject, properties};
+use smallvec::SmallVec;
+
+/// What the delivery of a message to a node in a local state does.
+pub(super) enum Verdict {
+    /// It changes something, now or after a restart.
+    Live,
+    /// It changes nothing, and sends at most these messages, which are sorted.
+    Quiet(Numbers),
+}
+
+impl<A: Subject, G: Ghost<A>> Universe<A, G> {
+    /// What the delivery of `message` does in the local state `local`; found out once.
+    #[inline]
+    pub(super) fn verdict(&self, local: u32, message: u32) -> &Verdict {
+        let step = self.step(self.step_of(local, message));
+        step.verdict.get_or_init(|| self.judge(local, message))
+    }
+
+    /// Runs the handler in the local state and in the one after a restart from what is stored.
+    ///
+    /// The second run is needed because the message may arrive after a crash, and a node that has forgotten what it
+    /// didn't save may well react to what it ignored before.
+    #[cold]
+    fn judge(&self, local: u32, message: u32) -> Verdict {
+        let now = self.step(self.step_of(local, message));
+        if !self.envelope(message).reducible || now.next != local || now.panicked.is_some() {
+            return Verdict::Live;
+        }
+        let mut outputs = now.sends.clone();
+        if self.settings.may_restart(now.node) {
+            let restart = self.step(self.step_of(local, RESTART));
+            let then = self.step(self.step_of(restart.next, message));
+            if restart.panicked.is_some() || then.next != restart.next || then.panicked.is_some() {
+                return Verdict::Live;
+            }
+            outputs.extend_from_slice(&then.sends);
+        }
+        outputs.sort_unstable();
+        outputs.dedup();
+        Verdict::Quiet(outputs)
+    }
+
+    /// Whether `message` is dead in `state`, and with it all messages that are left in `closure`.
+    ///
+    /// The closure is the smallest set that holds the message and, of each member, every output that isn't in flight for
+    /// good. If all of its members are quiet it is a set D of the argument above; else no such set holds the message.
+    fn is_dead(&self, state: &State, message: u32, closure: &mut Numbers) -> bool {
+        closure.clear();
+        closure.push(message);
+        let mut done = 0;
+        while done < closure.len() {
+            let member = closure[done];
+            done += 1;
+            let local = state.locals[usize::from(self.envelope(member).dst)];
+            let Verdict::Quiet(outputs) = self.verdict(local, member) else {
+                return false;
+            };
+            let step = self.step_of(local, member);
+            if self.step(step).relevant && self.observe(state.ghost, step) != (state.ghost, 0) {
+                return false;
+            }
+            for output in outputs {
+                let stays = state.network.contains(output) && !self.envelope(*output).once;
+                if !stays && !closure.contains(output) {
+                    closure.push(*output);
+                }
+            }
+        }
+        true
+    }
+
+    /// Removes the dead messages from a state, and gives the rules that this breaks.
+    ///
+    /// The result doesn't depend on the order: whether a message is dead is judged by the network as it was, and what is
+    /// removed counts as well as what is in flight.
+    pub(super) fn prune(&self, state: &mut State) -> u32 {
+        let mut broken = 0;
+        let mut closure = Numbers::new();
+        let mut kept: SmallVec<[u32; 24]> = SmallVec::new();
+        for message in &state.network {
+            if !self.is_dead(state, *message, &mut closure) {
+                kept.push(*message);
+                continue;
+            }
+            for member in &closure {
+                let local = state.locals[usize::from(self.envelope(*member).dst)];
+                if self.bury(local, *member) {
+                    broken |= properties::DEAD_BIT;
+                }
+            }
+        }
+        if kept.len() < state.network.len() {
+            state.network = kept;
+        }
+        broken
+    }
+}

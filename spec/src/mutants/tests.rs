@@ -1,0 +1,171 @@
+use super::{Mutant, choose, judge};
+use crate::{
+    cli::{self, Catalogue, Console, Exhibit, RunOptions, ScopeInfo, ScopeRun, SimulateOptions},
+    report::{CounterexampleSummary, RunReport, Totals, Verdict, progress::Progress, samples},
+};
+use std::{fs, net::SocketAddr, path::Path};
+
+fn mutant(name: &str) -> Mutant {
+    Mutant {
+        name: name.into(),
+        description: "d".into(),
+        from: "f".into(),
+        scope: "one-slot".into(),
+        property: "agreement".into(),
+        file: "x.patch".into(),
+    }
+}
+
+fn report() -> RunReport {
+    let scopes = vec![samples::report("one-slot")];
+    let (scope, property) = ("one-slot".into(), "agreement".into());
+    let counterexamples = vec![CounterexampleSummary { scope, property, steps: 6, files: vec![] }];
+    RunReport { totals: Totals::of(&scopes), scopes, marks: None, counterexamples, record: None, exit_status: 1 }
+}
+
+#[test]
+fn only_the_property_that_is_named_refutes_a_mutant() {
+    let mut run = report();
+    run.scopes[0].properties[0].verdict = Verdict::Violated;
+    assert_eq!(judge(&run, &mutant("a")), Ok((6, 4408)));
+    let mut misnamed = mutant("a");
+    misnamed.property = "agreemnt".into();
+    assert!(judge(&run, &misnamed).unwrap_err().contains("nearest is `agreement`"));
+
+    let mut run = report();
+    run.scopes[0].properties[1].verdict = Verdict::Violated;
+    assert_eq!(judge(&run, &mutant("a")).unwrap_err(), "refuted by validity only");
+    let mut run = report();
+    assert_eq!(judge(&run, &mutant("a")).unwrap_err(), "survived");
+    run.scopes[0].exhausted = false;
+    run.scopes[0].why_incomplete = Some("time limit of 180 s".into());
+    assert_eq!(judge(&run, &mutant("a")).unwrap_err(), "survived: incomplete, time limit of 180 s");
+    run.scopes.clear();
+    assert!(judge(&run, &mutant("a")).unwrap_err().contains("no scope `one-slot`"));
+}
+
+#[test]
+fn mutants_are_chosen_by_name_and_unknown_ones_answered_with_the_nearest() {
+    let mutants = [mutant("forgets-promise"), mutant("forgets-vote")];
+    assert_eq!(choose(&mutants, &[]).unwrap().len(), 2);
+    let chosen = choose(&mutants, &["spec/mutants/forgets-vote.patch".into()]).unwrap();
+    assert_eq!(chosen, [&mutants[1]]);
+    let error = choose(&mutants, &["forgets-promis".into()]).unwrap_err();
+    assert!(error.starts_with("there is no mutant `forgets-promis`; nearest is `forgets-promise`"), "{error}");
+}
+
+/// A workspace whose check reads one constant of its "model".
+fn toy(root: &Path) {
+    let put = |file: &str, text: &str| {
+        let path = root.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let report = |verdict: Verdict| {
+        let mut run = report();
+        run.scopes[0].properties[0].verdict = verdict;
+        run.exit_status = u8::from(verdict == Verdict::Violated);
+        serde_json::to_string(&run).unwrap()
+    };
+    put("violated.json", &report(Verdict::Violated));
+    put("holds.json", &report(Verdict::Holds));
+    put("Cargo.toml", "[workspace]\nmembers = ['spec']\nresolver = '3'\n");
+    put("Cargo.lock", "version = 4\n\n[[package]]\nname = \"paxos-spec\"\nversion = \"0.1.0\"\n");
+    put("spec/Cargo.toml", "[package]\nname = 'paxos-spec'\nversion = '0.1.0'\nedition = '2024'\n");
+    put("spec/src/model.rs", "pub const RIGHT: bool = true;\npub const SEEN_REDUCED: bool = true;\n");
+    put(
+        "spec/src/bin/check.rs",
+        r#"#[path = "../model.rs"] mod model;
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    assert_eq!(arguments[1..3], ["one-slot", "--json"]);
+    let reduced = !arguments.contains(&"--no-reductions".to_string());
+    let found = !model::RIGHT && (model::SEEN_REDUCED || !reduced);
+    std::fs::copy(if found { "violated.json" } else { "holds.json" }, &arguments[3]).unwrap();
+}
+"#,
+    );
+    put("spec/README.md", "# Spec\n<!-- mutants:begin -->\n<!-- mutants:end -->\n");
+    let patch = |name: &str, first: &str, second: &str| {
+        let header = "Mutant: wrong\nFrom: here\nScope: one-slot\nProperty: agreement\n\n";
+        let diff = "--- a/spec/src/model.rs\n+++ b/spec/src/model.rs\n@@ -1,2 +1,2 @@\n";
+        put(&format!("spec/mutants/{name}.patch"), &format!("{header}{diff}{first}{second}"));
+    };
+    let seen = " pub const SEEN_REDUCED: bool = true;\n";
+    patch("killed", "-pub const RIGHT: bool = true;\n+pub const RIGHT: bool = false;\n", seen);
+    patch("idle", "-pub const RIGHT: bool = true;\n+pub const RIGHT: bool = !false;\n", seen);
+    patch(
+        "masked",
+        "-pub const RIGHT: bool = true;\n-pub const SEEN_REDUCED: bool = true;\n",
+        "+pub const RIGHT: bool = false;\n+pub const SEEN_REDUCED: bool = false;\n",
+    );
+    patch("garbled", "-pub const RIGHT: bool = true;\n+pub const RIGHT: bool = fals;\n", seen);
+    patch("stale", "-pub const LEFT: bool = true;\n+pub const LEFT: bool = false;\n", seen);
+}
+
+struct Scopes;
+
+impl Catalogue for Scopes {
+    fn scopes(&self) -> Vec<ScopeInfo> {
+        let (name, description) = ("one-slot".into(), "d".into());
+        vec![ScopeInfo { name, description, default: true, full: true, small: true }]
+    }
+    fn run(&self, _: &str, _: &RunOptions, _: &mut dyn FnMut(Progress)) -> ScopeRun {
+        unreachable!("mutants run in a process of their own")
+    }
+    fn simulate(&self, _: &str, _: &SimulateOptions, _: &mut dyn FnMut(Progress)) -> ScopeRun {
+        unreachable!("mutants run in a process of their own")
+    }
+    fn explore(&self, _: &str, _: SocketAddr) -> Result<(), String> {
+        unreachable!("mutants run in a process of their own")
+    }
+    fn exhibits(&self) -> Vec<Exhibit> {
+        vec![]
+    }
+    fn marks(&self) -> Vec<(String, String, bool)> {
+        vec![]
+    }
+}
+
+fn mutants(root: &Path, arguments: &[&str]) -> (u8, String, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut console = Console { root, out: &mut out, err: &mut err, out_is_terminal: false, err_is_terminal: false };
+    let arguments = ["check", "mutants"].iter().chain(arguments).map(Into::into);
+    let status = cli::run(&Scopes, arguments, &mut console);
+    (status, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+}
+
+#[test]
+fn a_toy_workspace_goes_through_the_whole_run() {
+    let root = tempfile::tempdir().unwrap();
+    toy(root.path());
+    let (status, out, err) = mutants(root.path(), &[]);
+    assert_eq!(status, 1, "{out}{err}");
+    for line in [
+        "garbled: FAILED: does not build: error[E0425]",
+        "idle: FAILED: survived\n",
+        "masked: FAILED: survived\n",
+        "stale: FAILED: spec/mutants/stale.patch does not apply: error: ",
+        "1 of 5 refuted by the property that they name",
+    ] {
+        assert!(out.contains(line), "`{line}` is not in {out}");
+    }
+    assert!(err.contains("killed: refuted by agreement in 6 steps"), "{err}");
+    let copied = root.path().join("target/mutants/work/spec/src/model.rs");
+    assert!(fs::read_to_string(copied).unwrap().contains("RIGHT: bool = true"), "the copy is restored");
+    assert_eq!(mutants(root.path(), &["killed"]).0, 0);
+
+    assert_eq!(mutants(root.path(), &["--write"]).0, 1);
+    let readme = || fs::read_to_string(root.path().join("spec/README.md")).unwrap();
+    assert!(!readme().contains("killed"), "nothing is written while one survives");
+    for name in ["idle", "masked", "garbled", "stale"] {
+        fs::remove_file(root.path().join(format!("spec/mutants/{name}.patch"))).unwrap();
+    }
+    assert_eq!(mutants(root.path(), &["--write"]).0, 0);
+    assert!(readme().contains("| `killed` | wrong | `agreement` | `one-slot` | 6 | 4,408 | 4,408 |"), "{}", readme());
+
+    fs::write(root.path().join("spec/mutants/malformed.patch"), "Mutant: x\n--- a\n").unwrap();
+    let (status, _, err) = mutants(root.path(), &[]);
+    assert_eq!((status, err.lines().count()), (2, 1), "{err}");
+    assert!(err.starts_with("check: spec/mutants/malformed.patch: no `From:` before the diff"), "{err}");
+}
