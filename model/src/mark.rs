@@ -55,8 +55,6 @@ marks! {
     PreVoteBelowPromise,
     /// A quorum granted the pre-vote.
     PreVoteWon,
-    /// A leader is told a decision that it has not proposed, and stops.
-    LeaderOverruled,
     /// A leader learns that a peer promised a higher ballot, and prepares a higher one still.
     LeaderOutbid,
     /// Somebody else learns that a peer promised a higher ballot than its own.
@@ -109,10 +107,6 @@ marks! {
     DecidedWithGap,
     /// A node's session is opened.
     SessionOpened,
-    /// The same opening again finds the session open.
-    SessionOpenedAgain,
-    /// An opening by an earlier life of the node is refused.
-    SessionOpenStale,
     /// The session of a node's earlier life ends.
     SessionReplaced,
     /// The least recently used session makes room.
@@ -121,12 +115,8 @@ marks! {
     SessionExpired,
     /// An operation of an unknown session is not applied.
     SessionUnknown,
-    /// A duplicate is answered from its session.
-    DuplicateAnswered,
     /// An operation below the acknowledged ones is not applied.
     OperationStale,
-    /// An operation beyond the window of replies is not applied.
-    OperationBeyondWindow,
     /// A retry is answered by the origin from the session, without the log.
     RetryAnsweredAtOnce,
     /// A retry takes the place of an earlier attempt at the same node.

@@ -58,8 +58,9 @@ impl<C: Value> Leader<C> {
 }
 
 impl<S: StateMachine> Handler<'_, '_, S> {
-    /// Begins to lead in `ballot`, which `promised` promised, with everything below `decided` known.
-    pub(super) fn lead(&mut self, ballot: Ballot, promised: BTreeSet<Id>, decided: Slot) {
+    /// Begins to lead in `ballot`, with everything below `decided` known. A new leader counts as having heard everybody: it
+    /// is judged by what it hears from now on.
+    pub(super) fn lead(&mut self, ballot: Ballot, decided: Slot) {
         assert_eq!(self.state.durable.promised, ballot, "a leader has promised its own ballot");
         let leader = Leader {
             ballot,
@@ -67,7 +68,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             proposals: BTreeMap::new(),
             queue: VecDeque::new(),
             known: BTreeSet::new(),
-            contacts: promised,
+            contacts: self.replica.configurations.at(decided).voters().collect(),
             round: 0,
             acknowledged: BTreeMap::new(),
             reads: Vec::new(),

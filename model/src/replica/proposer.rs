@@ -91,9 +91,9 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             self.out.send(source, Message::Fetch { from: decided });
             return;
         }
-        let (ballot, promised, mut votes) = (proposer.ballot, proposer.promised.clone(), proposer.votes.clone());
+        let (ballot, mut votes) = (proposer.ballot, proposer.votes.clone());
         let end = votes.keys().next_back().map_or(decided, |last| (last + 1).max(decided));
-        self.lead(ballot, promised, decided);
+        self.lead(ballot, decided);
         for slot in decided..end {
             let entry = match votes.remove(&slot) {
                 Some((_, entry)) => {

@@ -19,7 +19,7 @@ pub struct Settings<A: Actor> {
     /// Whether a message is delivered at most once: a client's request over a stream.
     pub once: fn(src: Id, &A::Msg) -> bool,
     /// Whether a message is always lost in this scope.
-    pub lost: fn(&A::Msg) -> bool,
+    pub lost: fn(src: Id, dst: Id, &A::Msg) -> bool,
     /// Whether a node has a timer in this scope at all: one that it has not never runs out.
     pub timers: fn(node: usize, &A::Timer) -> bool,
 }
@@ -35,7 +35,7 @@ impl<A: Actor> Settings<A> {
             caps: Vec::new(),
             reducible: |_| true,
             once: |_, _| false,
-            lost: |_| false,
+            lost: |_, _, _| false,
             timers: |_, _| true,
         }
     }

@@ -335,7 +335,7 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
                     if !out.sends_all.contains(&envelope) {
                         out.sends_all.push(envelope);
                         // What is for a node that isn't there, or is lost in this scope, can't ever be delivered.
-                        let lost = (self.settings.lost)(&self.envelope(envelope).msg);
+                        let lost = (self.settings.lost)(Id::from(node), dst, &self.envelope(envelope).msg);
                         if usize::from(dst) < self.actors.len() && !lost {
                             out.sends.push(envelope);
                         }

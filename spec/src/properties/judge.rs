@@ -279,9 +279,9 @@ impl Judge {
                 if !progress.open.remove(&number) {
                     broken.push((Rule::OneAnswer, format!("attempt {number} of {client:?} is answered twice")));
                 }
-                // A further attempt may be on its way: only the last one of the list closes the operation.
-                let last = item_of(number) == index && number as usize % 10 + 1 == item.nodes.len();
-                if progress.open.is_empty() && !progress.returned && (last || item.nodes.len() == 1) {
+                progress.refused.insert(number);
+                // An attempt that was not refused may be on its way, or still come: then the operation may yet be done.
+                if progress.refused.len() == item.nodes.len() && !progress.returned {
                     if let Want::Command(command) = &item.want {
                         record.refused.insert(command.tag);
                     }

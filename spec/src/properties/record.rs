@@ -17,6 +17,10 @@ pub type Votes = BTreeMap<(Slot, Ballot), BTreeMap<Entry<Tagged>, BTreeSet<Id>>>
 pub struct Progress {
     /// Attempts that reached a node and were not refused.
     pub open: BTreeSet<u64>,
+    /// Attempts that were refused.
+    pub refused: BTreeSet<u64>,
+    /// Whether an attempt has reached a node.
+    pub invoked: bool,
     /// Whether it has returned to the history.
     pub returned: bool,
     /// What it was told when it was done.
@@ -107,7 +111,8 @@ impl Record {
     /// Writes down that an attempt at an operation reached a node: from then on it may take effect.
     pub fn invoke(&mut self, client: Id, item: usize, attempt: u64, op: Option<Op>) {
         let progress = self.operations.entry((client, item)).or_default();
-        let first = progress.open.is_empty() && !progress.returned;
+        let first = !progress.invoked;
+        progress.invoked = true;
         progress.open.insert(attempt);
         if first && let Some(op) = op {
             // An error marks the history as invalid, which `is_consistent` reports.

@@ -2,7 +2,7 @@
 
 use super::prefix::Play;
 use super::witness::Witness;
-use super::{Scope, Timers};
+use super::{Losses, Scope, Timers};
 use crate::properties::audit::Tagged;
 use crate::properties::party::{Client, Item, Msg, Want};
 use crate::properties::progress::Links;
@@ -68,7 +68,7 @@ fn base(name: &'static str, description: &'static str) -> Scope {
         restarting: vec![0, 1, 2],
         slots: 1,
         rounds: 2,
-        votes_only: false,
+        losses: Losses::None,
         timers: CORE,
         clients: Vec::new(),
         prefix: Vec::new(),
@@ -102,24 +102,23 @@ fn ballots() -> Vec<Scope> {
         Scope {
             clients: vec![one_operation_each(&[0, 1, 2])],
             witnesses: vec![Witness::Chosen, Witness::Recovered, Witness::ThirdBallot],
-            small: true,
-            votes_only: true,
+            losses: Losses::Heartbeats,
             ..base("one-slot-three-owners", "one slot, three ballots from three owners")
         },
         Scope {
             clients: vec![one_operation_each(&[0, 1])],
             elections: vec![2, 1, 0],
             witnesses: vec![Witness::Chosen, Witness::Recovered, Witness::ThirdBallot],
-            votes_only: true,
+            losses: Losses::Heartbeats,
             ..base("one-slot-owner-twice", "one slot, three ballots, two of them of one owner")
         },
         Scope {
-            clients: vec![Client::Source(vec![for_leader(0, 1), for_leader(0, 2), for_leader(1, 3)])],
+            clients: vec![Client::Source(vec![for_leader(0, 1), for_leader(0, 2)])],
             elections: vec![1, 1, 0],
             slots: 2,
             options: Options { window: 2, ..options() },
             witnesses: vec![Witness::Chosen, Witness::Recovered, Witness::HoleFilled],
-            votes_only: true,
+            losses: Losses::Heartbeats,
             ..base("two-slots-two-ballots", "two slots, two ballots, a hole filled")
         },
         Scope {
@@ -128,26 +127,29 @@ fn ballots() -> Vec<Scope> {
             slots: 2,
             options: Options { window: 2, ..options() },
             witnesses: vec![Witness::Chosen, Witness::Recovered, Witness::HoleFilled, Witness::ThirdBallot],
-            votes_only: true,
+            losses: Losses::Heartbeats,
+            default: false,
             ..base("two-slots-three-ballots", "two slots, three ballots, a hole filled")
         },
         Scope {
             clients: vec![one_operation_each(&[0, 1])],
             replicas: 5,
-            restarting: vec![0, 1, 2, 3, 4],
+            restarting: vec![],
+            restarts: Some(0),
             elections: vec![1, 1, 0, 0, 0],
             witnesses: vec![Witness::Chosen, Witness::Recovered],
-            votes_only: true,
+            losses: Losses::Heartbeats,
             ..base("five-replicas", "five replicas, one slot, two ballots")
         },
         Scope {
             clients: vec![Client::Source(vec![for_leader(0, 1), for_leader(0, 2), for_leader(0, 3)])],
             elections: vec![1, 1, 0],
             slots: 2,
-            restarts: Some(1),
-            options: Options { window: 2, batch_max: 2, ..options() },
+            restarts: Some(0),
+            restarting: vec![],
+            options: Options { window: 2, batch_max: 2, requests_max: 2, ..options() },
             witnesses: vec![Witness::Chosen, Witness::Recovered],
-            votes_only: true,
+            losses: Losses::Third,
             ..base("batches", "batches of two, a window of two")
         },
     ]
@@ -166,13 +168,14 @@ fn reads() -> Vec<Scope> {
             Client::Script(vec![item(read("k"), &[node])]),
         ],
         witnesses: vec![Witness::CommandDone, Witness::ReadAnswered],
+        losses: Losses::HeartbeatsToThird,
         ..base(name, description)
     };
     vec![
         reads_at("deposed-read", "a read at a deposed leader while its successor takes a write", 0),
         reads_at("new-leader-read", "a read at a new leader", 1),
         Scope {
-            elections: vec![0, 1, 0],
+            elections: vec![0, 0, 0],
             restarts: Some(1),
             restarting: vec![2],
             slots: 9,
@@ -212,6 +215,50 @@ fn clients() -> Vec<Scope> {
             ..base("one-replica", "one replica, a put, a delete and a read")
         },
         Scope {
+            replicas: 1,
+            elections: vec![0],
+            restarting: vec![],
+            restarts: Some(0),
+            slots: 12,
+            options: Options { requests_max: 2, ..options() },
+            sessions: (2, 1),
+            prefix: vec![elect()],
+            clients: vec![
+                Client::Script(vec![
+                    item(Want::Session, &[0]),
+                    item(Want::Command(put(1, "k", "a", None)), &[0, 0]),
+                    item(Want::Expire(None), &[0]),
+                ]),
+                Client::Script(vec![
+                    item(Want::Command(put(2, "k", "b", None)), &[0]),
+                    item(Want::Session, &[0]),
+                    item(Want::Session, &[0]),
+                ]),
+                Client::Script(vec![item(Want::Command(put(3, "k", "c", None)), &[0])]),
+            ],
+            witnesses: vec![Witness::CommandDone, Witness::Refused],
+            ..base("limits", "one replica at its limits: requests, sessions, replies")
+        },
+        Scope {
+            replicas: 1,
+            elections: vec![0],
+            restarting: vec![],
+            restarts: Some(0),
+            slots: 12,
+            sessions: (1, 2),
+            prefix: vec![elect()],
+            clients: vec![
+                Client::Script(vec![item(Want::Session, &[0])]),
+                Client::Script(vec![
+                    item(Want::Command(put(1, "k", "a", None)), &[0]),
+                    item(Want::Command(put(2, "k", "b", None)), &[0]),
+                ]),
+            ],
+            witnesses: vec![Witness::CommandDone, Witness::Refused],
+            small: true,
+            ..base("node-session-lost", "a node's own session makes room for a client's")
+        },
+        Scope {
             replicas: 2,
             elections: vec![0, 1],
             restarting: vec![0, 1],
@@ -227,15 +274,54 @@ fn clients() -> Vec<Scope> {
             ..base("two-replicas", "two replicas, a put through the follower and a read")
         },
         Scope {
-            elections: vec![0, 1, 0],
-            restarts: Some(1),
-            restarting: vec![0],
+            elections: vec![0, 0, 0],
+            restarts: Some(0),
+            restarting: vec![],
+            rounds: 1,
             slots: 9,
             prefix: vec![elect(), Play::Admit(3), Play::Admit(4)],
             clients: vec![
                 Client::Script(vec![
                     item(Want::Session, &[0]),
-                    item(Want::Command(put(1, "k", "a", Some(1))), &[0, 1]),
+                    item(Want::Command(put(1, "k", "a", Some(1))), &[0]),
+                    item(read("k"), &[1]),
+                ]),
+                Client::Script(vec![
+                    item(Want::Session, &[1]),
+                    item(Want::Command(put(2, "k", "b", Some(1))), &[1]),
+                    item(Want::Command(put(3, "k", "", Some(2))), &[0]),
+                ]),
+            ],
+            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered, Witness::Conflict],
+            losses: Losses::Third,
+            ..base("two-clients", "two clients with two operations each: a conflict, a delete and a read")
+        },
+        Scope {
+            elections: vec![0, 1, 0],
+            restarts: Some(0),
+            restarting: vec![],
+            rounds: 1,
+            slots: 9,
+            losses: Losses::Third,
+            prefix: vec![elect(), Play::Admit(3)],
+            clients: vec![
+                Client::Script(vec![item(Want::Session, &[0]), item(Want::Command(put(1, "k", "a", None)), &[0, 1])]),
+                Client::Script(vec![item(Want::Command(put(2, "k", "b", Some(1))), &[1])]),
+            ],
+            witnesses: vec![Witness::CommandDone, Witness::RetryAnswered],
+            ..base("retry", "a retry through another node, over a change of leader, beside another client")
+        },
+        Scope {
+            elections: vec![0, 1, 0],
+            restarts: Some(0),
+            restarting: vec![],
+            rounds: 1,
+            slots: 9,
+            prefix: vec![elect(), Play::Admit(3), Play::Admit(4)],
+            clients: vec![
+                Client::Script(vec![
+                    item(Want::Session, &[0]),
+                    item(Want::Command(put(1, "k", "a", Some(1))), &[0]),
                     item(read("k"), &[1]),
                 ]),
                 Client::Script(vec![
@@ -245,7 +331,12 @@ fn clients() -> Vec<Scope> {
                 ]),
             ],
             witnesses: vec![Witness::CommandDone, Witness::ReadAnswered, Witness::Conflict, Witness::RetryAnswered],
-            ..base("two-clients", "two clients with retries, a conflict, a delete and a read, over a change of leader")
+            losses: Losses::Third,
+            default: false,
+            ..base(
+                "two-clients-new-leader",
+                "two clients with retries, a conflict, a delete and a read, and a change of leader",
+            )
         },
         Scope {
             elections: vec![0, 0, 0],
@@ -255,24 +346,23 @@ fn clients() -> Vec<Scope> {
             sessions: (2, 1),
             prefix: vec![elect(), Play::Admit(3)],
             clients: vec![
-                Client::Script(vec![
-                    item(Want::Session, &[0]),
-                    item(Want::Command(put(1, "k", "a", None)), &[0, 1]),
-                    item(Want::Command(put(2, "k", "b", None)), &[1, 0]),
-                ]),
-                Client::Script(vec![item(Want::Session, &[1]), item(Want::Command(put(3, "k", "c", None)), &[1])]),
+                Client::Script(vec![item(Want::Session, &[0]), item(Want::Command(put(1, "k", "a", None)), &[0, 1])]),
+                Client::Script(vec![item(Want::Session, &[0])]),
             ],
             witnesses: vec![Witness::CommandDone, Witness::RetryAnswered],
+            losses: Losses::Third,
             ..base("sessions", "sessions opened, replayed, evicted")
         },
         Scope {
-            elections: vec![1, 1, 0],
+            elections: vec![1, 0, 0],
             restarts: Some(0),
             restarting: vec![],
             slots: 5,
             timers: quick,
             clients: vec![Client::Script(vec![item(Want::Command(put(1, "k", "a", None)), &[1])])],
             witnesses: vec![Witness::CommandDone, Witness::Refused],
+            losses: Losses::Third,
+            small: true,
             ..base("refusals", "a request whose time is up before or after it is handed on")
         },
         Scope {
@@ -287,6 +377,8 @@ fn clients() -> Vec<Scope> {
                 item(read("k"), &[2]),
             ])],
             witnesses: vec![Witness::CommandDone, Witness::ReadAnswered],
+            losses: Losses::Chain,
+            small: true,
             ..base("forwarding", "a node that does not hear the leader hands its requests on through another one")
         },
     ]
@@ -319,9 +411,10 @@ fn leadership() -> Vec<Scope> {
             elections: vec![1, 1, 0],
             restarts: Some(0),
             restarting: vec![],
-            clients: vec![one_operation_each(&[0])],
-            witnesses: vec![Witness::Chosen],
+
+            witnesses: vec![],
             progress: majorities(),
+            losses: Losses::Third,
             ..base("pre-vote", "a quorum is asked before a ballot is begun")
         },
         Scope {
@@ -329,8 +422,8 @@ fn leadership() -> Vec<Scope> {
             elections: vec![1, 1, 0],
             restarts: Some(0),
             restarting: vec![],
-            clients: vec![one_operation_each(&[0])],
-            witnesses: vec![Witness::Chosen, Witness::SteppedDown],
+
+            witnesses: vec![Witness::SteppedDown],
             progress: majorities(),
             ..base("step-down", "a leader that hears no quorum steps down")
         },

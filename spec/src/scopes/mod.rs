@@ -60,8 +60,8 @@ pub struct Scope {
     pub slots: u64,
     /// How many read rounds a leader begins: a repeated `ReadIndex` would lead to ever more.
     pub rounds: u64,
-    /// Whether every heartbeat is lost, so that only ballots and votes are left.
-    pub votes_only: bool,
+    /// What is always lost.
+    pub losses: Losses,
     /// Which timers run out.
     pub timers: Timers,
     /// The clients.
@@ -119,9 +119,35 @@ fn dies_for_good(message: &Msg) -> bool {
     }
 }
 
-/// What is lost in a scope of votes only.
-fn spreads_decisions(message: &Msg) -> bool {
-    matches!(message, Message::Heartbeat { .. })
+/// What is always lost in a scope: it is there to show something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Losses {
+    /// Nothing is lost for certain.
+    None,
+    /// Every heartbeat: only ballots and votes are left.
+    Heartbeats,
+    /// Heartbeats to node 2, which promises and votes and learns nothing.
+    HeartbeatsToThird,
+    /// Everything from and to node 2: the other two go on without it.
+    Third,
+    /// Everything between nodes 0 and 2, which hear each other through node 1 only.
+    Chain,
+}
+
+impl Losses {
+    fn lost(self) -> fn(Id, Id, &Msg) -> bool {
+        match self {
+            Losses::None => |_, _, _| false,
+            Losses::Heartbeats => |_, _, message| matches!(message, Message::Heartbeat { .. }),
+            Losses::HeartbeatsToThird => {
+                |_, dst, message| usize::from(dst) == 2 && matches!(message, Message::Heartbeat { .. })
+            }
+            Losses::Third => |src, dst, _| usize::from(src) == 2 || usize::from(dst) == 2,
+            Losses::Chain => {
+                |src, dst, _| usize::from(src).min(usize::from(dst)) == 0 && usize::from(src).max(usize::from(dst)) == 2
+            }
+        }
+    }
 }
 
 /// The same where leaders count whom they heard, and forget it: then the same answer does nothing now and something later.
@@ -181,7 +207,7 @@ impl Scope {
             caps: self.elections.clone(),
             reducible: if self.timers.step_down { dies_without_contact } else { dies_for_good },
             once: |_, message| arrives_once(message),
-            lost: if self.votes_only { spreads_decisions } else { |_| false },
+            lost: self.losses.lost(),
             timers: |_, _| true,
         };
         System::new(parties, Referee::new(self.clone(), judge), settings).beginning(beginning.into_engine())
