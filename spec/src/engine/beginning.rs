@@ -4,13 +4,16 @@ use super::state::State;
 use super::system::{System, insert};
 use super::{Ghost, Subject};
 use smallvec::SmallVec;
-use stateright::actor::Id;
+use stateright::actor::{Actor, Id};
 use std::sync::Arc;
+
+/// A node of such a state: its actor's state, what it has stored, its timers.
+pub type Seat<A> = (<A as Actor>::State, Option<<A as Actor>::Storage>, Vec<<A as Actor>::Timer>);
 
 /// The parts of such a state.
 pub struct Beginning<A: Subject, R> {
-    /// For each node, in order: state, what is stored, timers.
-    pub locals: Vec<(A::State, Option<A::Storage>, Vec<A::Timer>)>,
+    /// Every node, in order.
+    pub locals: Vec<Seat<A>>,
     /// The record.
     pub record: R,
     /// What is in flight: source, destination, message.

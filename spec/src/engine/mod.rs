@@ -27,7 +27,7 @@ mod tests;
 mod text;
 mod universe;
 
-pub use beginning::Beginning;
+pub use beginning::{Beginning, Seat};
 pub use ghost::{Cost, Depends, Ghost, NoGhost, Observed, Predicate, Rule, StepView, View};
 pub use path::{StepRecord, encode, replay, walk};
 pub use properties::{DEAD_STAYS_DEAD, NO_PANIC, PREDICATES_MAX, RULES_MAX};
