@@ -7,7 +7,7 @@ use super::sequential::{Op, Ret};
 use super::transition::{self, ReplicaStep, stored_or_empty};
 use paxos_model::replica::State;
 use paxos_model::replica::configuration::Configuration;
-use paxos_model::replica::message::{Act, Done, Entry, Message, Operation, Outcome};
+use paxos_model::replica::message::{Act, Done, Message, Operation, Outcome};
 use stateright::actor::Id;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -170,7 +170,7 @@ impl Judge {
             }
         }
         self.observe_applied(record, seen, after, broken);
-        self.observe_clients(record, seen, after, broken);
+        self.observe_clients(record, seen, broken);
     }
 
     fn asked_for(&self, operation: &Operation<Tagged>) -> bool {
@@ -219,13 +219,7 @@ impl Judge {
         }
     }
 
-    fn observe_clients(
-        &self,
-        record: &mut Record,
-        seen: &Seen<'_>,
-        after: &State<Audit>,
-        broken: &mut Vec<(Rule, String)>,
-    ) {
+    fn observe_clients(&self, record: &mut Record, seen: &Seen<'_>, broken: &mut Vec<(Rule, String)>) {
         if let Some((client, Message::Request { number, .. })) = seen.delivered
             && let Some(item) = self.item(client, item_of(*number))
         {
@@ -241,7 +235,6 @@ impl Judge {
             };
             self.observe_reply(record, (*client, index, *number), item, outcome, seen, broken);
         }
-        let _ = after;
         if !record.is_linearizable() {
             broken.push((Rule::Linearizable, format!("no order explains {:?}", record.history)));
         }
@@ -312,12 +305,4 @@ fn operation(item: &Item) -> Option<Op> {
         Want::Read(query) => Some(Op::Query(query.clone())),
         Want::Session | Want::Expire(_) | Want::LocalRead(_) => None,
     }
-}
-
-/// Whether an entry carries a command with `tag`.
-pub fn carries(entry: &Entry<Tagged>, tag: u8) -> bool {
-    entry.operations().iter().any(|operation| match operation {
-        Operation::InSession { act: Act::Apply(command), .. } => command.tag == tag,
-        _ => false,
-    })
 }
