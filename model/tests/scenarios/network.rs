@@ -1,0 +1,93 @@
+//! What the network may bring, and what travels in it.
+
+use crate::cluster::{Cluster, Msg};
+use crate::phrases::{accept, ballot, options, put, write};
+use paxos_model::kv::{Answer, Command as KvCommand, Query, Reply, Written};
+use paxos_model::replica::ballot::Ballot;
+use paxos_model::replica::message::{
+    Act, Done, Entry, Message, Operation, OperationId, Outcome, Refusal, Request, SessionId, Uncertainty, Vote,
+};
+use paxos_model::replica::{Options, Timer};
+use stateright::actor::Id;
+use std::sync::Arc;
+
+#[test]
+fn no_ballot_from_the_network_panics() {
+    let mut cluster = Cluster::new(3, Options::default());
+    cluster.deliver(1, 0, Message::PreVote { ballot: ballot(1, 1), promised: ballot(u64::MAX, 1) });
+    cluster.timeout(0, Timer::Election);
+}
+
+#[test]
+fn no_slot_from_the_network_panics() {
+    let mut cluster = Cluster::new(3, options());
+    cluster.deliver(1, 0, accept(ballot(1, 1), u64::MAX, "a"));
+    cluster.timeout(0, Timer::Election);
+}
+
+#[test]
+fn every_message_round_trips_through_json() {
+    let session = SessionId { slot: 3, position: 1 };
+    let id = OperationId { session, sequence: 7 };
+    let entry = Entry::Batch(Arc::from([
+        Operation::Open { node: Id::from(2), incarnation: 5 },
+        Operation::InSession { id, by_node: false, acknowledged_below: 4, act: put("k", "v") },
+        Operation::InSession { id, by_node: false, acknowledged_below: 4, act: Act::OpenSession },
+        Operation::InSession { id, by_node: false, acknowledged_below: 4, act: Act::ExpireSession(session) },
+        Operation::InSession {
+            id,
+            by_node: false,
+            acknowledged_below: 4,
+            act: Act::Apply(KvCommand::Collect { keep: 9 }),
+        },
+    ]));
+    let written = paxos_model::kv::Entry { key: "k".into(), val: "v".into(), ver: 1 };
+    let keys = Query::Keys { prefix: "p".into(), start: "s".into(), limit: 10 };
+    let read = paxos_model::replica::message::ReadId { origin: Id::from(1), incarnation: 2, number: 3 };
+    let (b, slot) = (ballot(u64::MAX, 6), 8);
+    let request = |request| Message::Request { number: 1, timeout_ms: 500, request };
+    let reply = |outcome| Message::Reply { number: 1, outcome };
+    let mut messages: Vec<Msg> = vec![
+        request(Request::Write { session: Some((id, 4)), act: Act::OpenSession }),
+        request(write("k", "")),
+        request(Request::Read(keys)),
+        request(Request::LocalRead(Query::Get("k".into()))),
+        reply(Outcome::Done(Done::Opened(session))),
+        reply(Outcome::Done(Done::Expired)),
+        reply(Outcome::Done(Done::Applied(Reply::Written(vec![
+            Written::Applied(written.clone()),
+            Written::Conflict(written.clone()),
+        ])))),
+        reply(Outcome::Done(Done::Applied(Reply::Collected(2)))),
+        reply(Outcome::Answer { applied: 1, answer: Answer::Entry(written) }),
+        reply(Outcome::Answer { applied: 1, answer: Answer::Keys(vec!["a".into(), "\u{1f600}\"".into()]) }),
+        Message::Forward { operations: entry.operations().into(), relayed: true },
+        Message::ReadIndex { read, relayed: false },
+        Message::ReadSlot { read, slot },
+        Message::PreVote { ballot: b, promised: Ballot::default() },
+        Message::PreVoted { ballot: b },
+        Message::Prepare { ballot: b },
+        Message::Promise { ballot: b, first: 2, votes: vec![Vote { slot, ballot: b, entry: entry.clone() }] },
+        Message::Accept { ballot: b, slot, entry: entry.clone() },
+        Message::Accepted { ballot: b, slot },
+        Message::Heartbeat { ballot: b, decided: 3, round: 4 },
+        Message::HeartbeatAck { ballot: b, round: 4 },
+        Message::Fetch { from: 5 },
+        Message::Decided { from: 5, entries: vec![Entry::Noop, entry] },
+    ];
+    messages
+        .extend([Refusal::Busy, Refusal::Deadline, Refusal::SessionExpired].map(|why| reply(Outcome::Refused(why))));
+    let uncertainties = [
+        Uncertainty::Deadline,
+        Uncertainty::SessionExpired,
+        Uncertainty::Acknowledged,
+        Uncertainty::BeyondWindow,
+        Uncertainty::Superseded,
+    ];
+    messages.extend(uncertainties.map(|why| reply(Outcome::Unknown(why))));
+    for message in messages {
+        let text = serde_json::to_string(&message).expect("it is written");
+        let back: Msg = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert_eq!(back, message);
+    }
+}
