@@ -234,25 +234,3 @@ fn states_and_steps_are_readable() {
     let step = system.format_step(state, actions[0]).unwrap();
     assert!(step.contains("sends to 1: Prepare"), "{step}");
 }
-
-#[test]
-#[ignore = "a measurement"]
-fn speed() {
-    for (threads, reduce, rounds) in [(1, true, 2), (2, true, 2), (2, false, 1), (2, true, 3)] {
-        let system = paxos(3, rounds, restarting(3, reduce));
-        let limits = Limits { time: Some(Duration::from_secs(20)), ..Limits::default() };
-        let outcome = run(&system, &RunOptions { threads, limits, ..RunOptions::default() }, |_| {});
-        println!(
-            "threads {threads} reduce {reduce} rounds {rounds}: {} unique, {} generated, {:.2} s, {:.0}/s, depth {}, {} MB, exhausted {}, {:?}, {:?}",
-            outcome.unique,
-            outcome.generated,
-            outcome.seconds,
-            outcome.rate(),
-            outcome.depth,
-            outcome.memory_max >> 20,
-            outcome.exhausted,
-            system.universe().sizes(),
-            outcome.violations,
-        );
-    }
-}
