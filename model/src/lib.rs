@@ -20,7 +20,9 @@
 //! | how a decision spreads, and catching up | [`replica::learner`] |
 //! | applying, sessions, no request twice | [`replica::executor`] |
 //! | a client's request from arrival to answer | [`replica::gateway`] |
-//! | every message, who sends it and why | [`replica::message`] |
+//! | every message and what it carries | [`replica::message`] |
+//!
+//! The table of messages and the glossary are in `spec/README.md`, with every guarantee and how far it is checked.
 //!
 //! Purity: a handler is a function of the state and the input. No clock, randomness, file, socket or hash map is used here,
 //! and the lints of the workspace refuse them.

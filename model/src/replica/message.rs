@@ -1,26 +1,10 @@
 //! Every message, and what travels in it.
 //!
-//! | message | from → to | says | answered by | may change at the receiver |
-//! |---|---|---|---|---|
-//! | `Request` | client → any node | do this, within that time | `Reply`, exactly one | its requests |
-//! | `Reply` | node → client | done, refused, or unknown | – | – |
-//! | `Forward` | origin → leader, perhaps through one node | propose these operations | – (the origin answers when it applies them) | the leader's queue |
-//! | `ReadIndex` | origin → leader, perhaps through one node | from which slot on may I read? | `ReadSlot` | the leader's reads |
-//! | `ReadSlot` | leader → origin, by the way it came | once this is applied | – | the origin's reads |
-//! | `PreVote` | would-be candidate → voters | would you promise this ballot? | `PreVoted`, or nothing | what it knows of others' promises |
-//! | `PreVoted` | voter → would-be candidate | I would | `Prepare` | the poll |
-//! | `Prepare` | candidate → voters | promise this ballot (1a) | `Promise`, or nothing | **promise** |
-//! | `Promise` | acceptor → candidate | promised; my votes from slot `first` on (1b) | `Accept`s | the candidacy |
-//! | `Accept` | leader → voters, itself too | vote for this (2a) | `Accepted`, or nothing | **promise, vote** |
-//! | `Accepted` | acceptor → leader | voted (2b) | `Heartbeat` once decided | the tally |
-//! | `Heartbeat` | leader → members | I lead; all below `decided` is decided; confirm `round` | `HeartbeatAck`, perhaps `Fetch` or `Decided` | whom it follows, decisions |
-//! | `HeartbeatAck` | member → leader | I have promised nothing higher | – | contact, read rounds |
-//! | `Fetch` | any → any | what is decided from this slot on? | `Decided`, or nothing | – |
-//! | `Decided` | any → any | these entries are decided | `Fetch` of the next chunk | decisions |
+//! Who sends which, when, what answers it and what must be saved before it leaves is one table, in `spec/README.md`; a test
+//! compares it with [`Message`].
 //!
-//! Changes in bold are saved in the same step, before the answer is seen. No refusal is sent: who is not answered asks again,
-//! from its state, by timer. Every message may be lost, repeated, delayed and reordered, but for `Request` and `Reply`, which
-//! come over a connection and so arrive once or not at all.
+//! No refusal is sent among nodes: who is not answered asks again, from its state, by timer. Every message may be lost, repeated,
+//! delayed and reordered, but for `Request` and `Reply`, which come over a connection and so arrive once or not at all.
 
 use super::ballot::{Ballot, Slot};
 use crate::machine::{StateMachine, Value};
@@ -237,25 +221,40 @@ pub struct ReadId {
     pub number: u64,
 }
 
-/// A message; the table is at the head of this file.
+/// A message; the table is in `spec/README.md`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(bound = "C: Value, R: Value, Q: Value, A: Value")]
-#[allow(missing_docs, reason = "the fields are told in the table")]
+#[allow(missing_docs, reason = "each line tells its fields")]
 pub enum Message<C: Value, R: Value, Q: Value, A: Value> {
+    /// A client asks; answered by one `Reply`.
     Request { number: u64, timeout_ms: u32, request: Request<C, Q> },
+    /// How a request ended.
     Reply { number: u64, outcome: Outcome<R, A> },
+    /// Please propose these; `relayed` if it came through another node already.
     Forward { operations: Arc<[Operation<C>]>, relayed: bool },
+    /// From which slot on may this read be served?
     ReadIndex { read: ReadId, relayed: bool },
+    /// Once everything below `slot` is applied.
     ReadSlot { read: ReadId, slot: Slot },
+    /// Would you promise `ballot`? I have promised `promised`.
     PreVote { ballot: Ballot, promised: Ballot },
+    /// I would.
     PreVoted { ballot: Ballot },
+    /// 1a: promise `ballot`.
     Prepare { ballot: Ballot },
+    /// 1b: promised, **saved before**; my votes from slot `first` on, all below it being decided.
     Promise { ballot: Ballot, first: Slot, votes: Vec<Vote<C>> },
+    /// 2a: vote for `entry` in `slot`.
     Accept { ballot: Ballot, slot: Slot, entry: Entry<C> },
+    /// 2b: voted, **saved before**.
     Accepted { ballot: Ballot, slot: Slot },
+    /// I lead; everything below `decided` is decided; confirm `round`.
     Heartbeat { ballot: Ballot, decided: Slot, round: u64 },
+    /// I have promised nothing above `ballot`.
     HeartbeatAck { ballot: Ballot, round: u64 },
+    /// What is decided from slot `from` on?
     Fetch { from: Slot },
+    /// These are, one slot each.
     Decided { from: Slot, entries: Vec<Entry<C>> },
 }
 

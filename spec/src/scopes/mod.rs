@@ -135,6 +135,17 @@ pub enum Losses {
 }
 
 impl Losses {
+    /// What is lost, if anything.
+    fn words(self) -> Option<&'static str> {
+        match self {
+            Losses::None => None,
+            Losses::Heartbeats => Some("heartbeats"),
+            Losses::HeartbeatsToThird => Some("heartbeats to node 2"),
+            Losses::Third => Some("all from and to node 2"),
+            Losses::Chain => Some("all between nodes 0 and 2"),
+        }
+    }
+
     fn lost(self) -> fn(Id, Id, &Msg) -> bool {
         match self {
             Losses::None => |_, _, _| false,
@@ -213,21 +224,39 @@ impl Scope {
         System::new(parties, Referee::new(self.clone(), judge), settings).beginning(beginning.into_engine())
     }
 
-    /// Its bounds, in words.
+    /// Its bounds, in words: what the ledger and the reports say of it. The catalogue has the rest.
     pub fn bounds(&self) -> String {
-        let elections: Vec<String> = self.elections.iter().map(u8::to_string).collect();
-        let restarts = match self.restarts {
-            None if self.restarting.is_empty() => "no restarts".into(),
-            None => "restarts anywhere".into(),
-            Some(count) => format!("{count} restarts"),
+        let list =
+            |numbers: &mut dyn Iterator<Item = usize>| numbers.map(|n| n.to_string()).collect::<Vec<_>>().join("+");
+        let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let elections = list(&mut self.elections.iter().map(|count| usize::from(*count)));
+        let whose = match self.restarting.len() {
+            all if all == self.replicas => String::new(),
+            _ => format!(" of node {}", list(&mut self.restarting.iter().copied())),
         };
-        format!(
-            "{} replicas, slots below {}, ballots by node {}, {restarts}, {} clients",
-            self.replicas,
-            self.slots,
-            elections.join("+"),
-            self.clients.iter().filter(|client| matches!(client, Client::Script(_))).count()
-        )
+        let restarts = match self.restarts {
+            _ if self.restarting.is_empty() || self.restarts == Some(0) => "no restarts".into(),
+            Some(count) => format!("{}{whose}", plural(count.into(), "restart")),
+            None => format!("restarts{whose} at every point"),
+        };
+        let scripts = self.clients.iter().filter(|client| matches!(client, Client::Script(_))).count();
+        let mut bounds = vec![
+            plural(self.replicas, "replica"),
+            plural(self.slots as usize, "slot"),
+            format!("{elections} ballots"),
+            restarts,
+        ];
+        if scripts > 0 {
+            bounds.push(plural(scripts, "client"));
+        }
+        if !self.prefix.is_empty() {
+            bounds.push("a scripted beginning".into());
+        }
+        bounds.extend(self.losses.words().map(|lost| format!("{lost} lost")));
+        if !self.progress.is_empty() {
+            bounds.push(format!("progress judged over {} of links", plural(self.progress.len(), "set")));
+        }
+        bounds.join(", ")
     }
 }
 
