@@ -140,8 +140,9 @@ fn run_example(example: &Path) -> Result<Measured, String> {
 }
 
 fn build_check(root: &Path) -> Result<PathBuf, String> {
-    output(cargo().current_dir(root).args(["build", "--locked", "--bin", "check"]))?;
-    Ok(root.join("target/debug/check"))
+    let target = root.join("target");
+    output(cargo().current_dir(root).args(["build", "--locked", "--bin", "check", "--target-dir"]).arg(&target))?;
+    Ok(target.join("debug/check"))
 }
 
 /// Builds the example in a copy of the package, which may not be written to where cargo keeps it.
