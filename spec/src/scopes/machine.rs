@@ -1,0 +1,200 @@
+//! The key-value machine alone: every state that a small choice of commands leads to, beside what a naive store would do.
+//!
+//! The scopes of replicas give the machine few commands, since each multiplies their states. Here all sorts are tried in every
+//! state: several puts in a command, all-or-nothing, given and missing versions up to the highest, deletes, collection.
+
+use crate::properties::sequential::{Op, Ret, Store};
+use crate::report::{Counterexample, PropertyReport, ScopeReport, StepKind, StoryStep, Verdict, collision_odds};
+use paxos_model::kv::{Command, Kv, Put, Query, VERSION_MAX};
+use paxos_model::machine::StateMachine;
+use stateright::semantics::SequentialSpec;
+use std::collections::{BTreeMap, VecDeque};
+
+/// The name of the scope.
+pub const NAME: &str = "key-value-machine";
+/// What it is for.
+pub const DESCRIPTION: &str = "the state machine alone, beside a naive store: every command in every state";
+/// Its bounds, in words.
+pub const BOUNDS: &str =
+    "no replicas; 2 keys, versions up to 3 and the two highest, commands of one and two puts, collection";
+/// The property that it judges.
+pub const PROPERTY: &str = "machine-as-specified";
+
+/// No version between this and the two highest is reached: what happens there happens below.
+const VERSION_SMALL: u64 = 3;
+
+/// What is found by visiting every state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Distinct states.
+    pub unique: usize,
+    /// Commands carried out.
+    pub generated: usize,
+    /// Commands on the longest of the shortest ways to a state.
+    pub depth: usize,
+    /// The commands that lead to a difference, and the difference.
+    pub broken: Option<(Vec<Command>, String)>,
+}
+
+fn puts() -> Vec<Put> {
+    let versions =
+        [None, Some(0), Some(1), Some(2), Some(3), Some(VERSION_MAX - 1), Some(VERSION_MAX), Some(VERSION_MAX + 1)];
+    let mut all = Vec::new();
+    for key in ["a", "ab"] {
+        for val in ["", "x"] {
+            all.extend(versions.map(|ver| Put { key: key.into(), val: val.into(), ver }));
+        }
+    }
+    all
+}
+
+fn commands() -> Vec<Command> {
+    let write =
+        |puts: &[&Put], atomic| Command::Write { puts: puts.iter().map(|put| (*put).clone()).collect(), atomic };
+    let puts = puts();
+    let low: Vec<&Put> = puts.iter().filter(|put| put.ver.is_none_or(|ver| ver == 1 || ver == 2)).collect();
+    let mut all: Vec<Command> = puts.iter().map(|put| write(&[put], false)).collect();
+    for atomic in [false, true] {
+        all.push(write(&[], atomic));
+        for first in &low {
+            all.extend(low.iter().map(|second| write(&[first, second], atomic)));
+        }
+    }
+    all.extend([0, 1, 2].map(|keep| Command::Collect { keep }));
+    all
+}
+
+fn queries() -> Vec<Query> {
+    let keys = |prefix: &str, start: &str, limit| Query::Keys { prefix: prefix.into(), start: start.into(), limit };
+    vec![
+        Query::Get("a".into()),
+        Query::Get("ab".into()),
+        Query::Get("b".into()),
+        keys("", "", u64::MAX),
+        keys("", "", 1),
+        keys("", "", 0),
+        keys("ab", "", 9),
+        keys("a", "aa", 9),
+        keys("b", "a", 9),
+    ]
+}
+
+/// Where machine and store differ after `command`, if they do. `machine` and `store` are brought up to date.
+fn carry_out(machine: &mut Kv, store: &mut Store, command: &Command) -> Option<String> {
+    let (reply, wanted) = (Ret::Reply(machine.apply(command)), store.invoke(&Op::Command(command.clone())));
+    if reply != wanted {
+        return Some(format!("the machine replies {reply:?}, and should {wanted:?}"));
+    }
+    queries().into_iter().find_map(|query| {
+        let (answer, wanted) = (Ret::Answer(machine.query(&query)), store.invoke(&Op::Query(query.clone())));
+        (answer != wanted).then(|| format!("{query:?} is answered {answer:?}, and should be {wanted:?}"))
+    })
+}
+
+/// Whether a state lies within the bounds.
+fn within(machine: &Kv) -> bool {
+    ["a", "ab"].iter().all(|key| {
+        let ver = machine.get(&(*key).into()).ver;
+        ver <= VERSION_SMALL || ver >= VERSION_MAX - 1
+    })
+}
+
+/// Visits every state.
+pub fn explore() -> Found {
+    let commands = commands();
+    let mut states = vec![(Kv::default(), Store::default(), None::<(usize, usize)>, 0)];
+    // By all that is in them: the machine's own `Hash` and `Eq` are part of what is tried.
+    let mut known = BTreeMap::from([(format!("{:?}", (&states[0].0, &states[0].1)), 0)]);
+    let mut queue = VecDeque::from([0]);
+    let mut found = Found { unique: 1, generated: 0, depth: 0, broken: None };
+    while let Some(here) = queue.pop_front() {
+        for (number, command) in commands.iter().enumerate() {
+            let (mut machine, mut store, _, depth) = states[here].clone();
+            found.generated += 1;
+            if let Some(why) = carry_out(&mut machine, &mut store, command) {
+                let mut path = vec![command.clone()];
+                let mut at = states[here].2;
+                while let Some((before, number)) = at {
+                    path.insert(0, commands[number].clone());
+                    at = states[before].2;
+                }
+                found.broken = Some((path, why));
+                return found;
+            }
+            let key = format!("{:?}", (&machine, &store));
+            if within(&machine) && !known.contains_key(&key) {
+                known.insert(key, states.len());
+                queue.push_back(states.len());
+                states.push((machine, store, Some((here, number)), depth + 1));
+                found.depth = depth + 1;
+                found.unique += 1;
+            }
+        }
+    }
+    found
+}
+
+/// The report of an exploration that took `seconds`, and its counterexample.
+pub fn report(found: &Found, seconds: f64, peak_memory_bytes: u64) -> (ScopeReport, Option<Counterexample>) {
+    let verdict = if found.broken.is_some() { Verdict::Violated } else { Verdict::Holds };
+    let report = ScopeReport {
+        name: NAME.into(),
+        description: DESCRIPTION.into(),
+        bounds: BOUNDS.into(),
+        exhausted: found.broken.is_none(),
+        why_incomplete: found.broken.as_ref().map(|_| "stopped at a violation".into()),
+        unique_states: found.unique as u64,
+        generated_states: found.generated as u64,
+        depth: found.depth as u64,
+        seconds,
+        states_per_second: found.generated as f64 / seconds.max(f64::MIN_POSITIVE),
+        peak_memory_bytes,
+        collision_odds: collision_odds(0),
+        properties: vec![PropertyReport { name: PROPERTY.into(), verdict }],
+    };
+    let counterexample = found.broken.as_ref().map(|(path, why)| Counterexample {
+        scope: NAME.into(),
+        property: PROPERTY.into(),
+        explanation: why.clone(),
+        steps: (1..)
+            .zip(path)
+            .map(|(number, command)| StoryStep {
+                number,
+                actor: "machine".into(),
+                what: format!("the machine carries out {command:?}"),
+                kind: StepKind::Timeout { node: "machine".into(), label: format!("{command:?}") },
+                changes: Vec::new(),
+                sends: Vec::new(),
+                broke: if number == path.len() { vec![PROPERTY.into()] } else { Vec::new() },
+            })
+            .collect(),
+        explore: String::new(),
+    });
+    (report, counterexample)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{carry_out, commands, explore};
+    use crate::properties::sequential::{Op, Store};
+    use paxos_model::kv::Kv;
+    use paxos_model::machine::StateMachine;
+    use stateright::semantics::SequentialSpec;
+
+    #[test]
+    fn the_machine_does_what_the_naive_store_does_in_every_state() {
+        let found = explore();
+        assert_eq!(found.broken, None);
+        assert!(found.unique > 400, "{found:?}");
+    }
+
+    #[test]
+    fn a_difference_is_seen() {
+        let (mut machine, mut store) = (Kv::default(), Store::default());
+        let commands = commands();
+        assert_eq!(carry_out(&mut machine, &mut store, &commands[0]), None);
+        store.invoke(&Op::Command(commands[0].clone()));
+        machine.apply(&commands[1]);
+        assert!(commands.iter().any(|command| carry_out(&mut machine.clone(), &mut store.clone(), command).is_some()));
+    }
+}
