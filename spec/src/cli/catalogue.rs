@@ -83,6 +83,9 @@ pub trait Catalogue {
     /// Follows random runs of scope `name`. What no run breaks is [`crate::report::Verdict::Incomplete`].
     fn simulate(&self, name: &str, options: &SimulateOptions, progress: &mut dyn FnMut(Progress)) -> ScopeRun;
 
+    /// Whether scope `name` begins as it should; the error says in one line what its scripted beginning breaks.
+    fn begin(&self, name: &str) -> Result<(), String>;
+
     /// Serves the Explorer of scope `name` until the process ends. The error is one line.
     fn explore(&self, name: &str, address: SocketAddr) -> Result<(), String>;
 

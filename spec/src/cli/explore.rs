@@ -4,7 +4,7 @@ use super::{
     Catalogue, Console, SimulateOptions,
     check::{find, tell, with_progress},
 };
-use crate::report::{RunReport, Totals, Verdict, files, table};
+use crate::report::{ScopeReport, Verdict, files, table};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 
 pub(super) fn explore(
@@ -16,7 +16,14 @@ pub(super) fn explore(
     let scopes = catalogue.scopes();
     let name = &find(&scopes, scope)?.name;
     let address = free(address)?;
-    console.say(&format!("Explorer of scope `{name}`: http://{address}/ (Ctrl-C ends it)"));
+    if let Err(broken) = catalogue.begin(name) {
+        let _ = writeln!(
+            console.err,
+            "check: `{name}` cannot be explored, its beginning breaks {broken}; `check {name}` tells how"
+        );
+        return Ok(1);
+    }
+    console.say(&format!("Explorer of scope `{name}`, listening on http://{address}/ (Ctrl-C ends it)"));
     catalogue.explore(name, address).map_err(|error| format!("the Explorer on {address} failed: {error}"))?;
     Ok(0)
 }
@@ -41,13 +48,26 @@ pub(super) fn simulate(
     let name = &find(&scopes, scope)?.name;
     files::prepare(console.root)?;
     let run = with_progress(console, name, (1, 1), |progress| catalogue.simulate(name, options, progress));
-    let counterexamples = tell(console, &run)?;
+    tell(console, &run)?;
+    console.say(&summary(&run.report));
     let violated = run.report.properties.iter().any(|property| property.verdict == Verdict::Violated);
-    let scopes = vec![run.report];
-    let exit_status = u8::from(violated);
-    let report =
-        RunReport { totals: Totals::of(&scopes), scopes, marks: None, counterexamples, record: None, exit_status };
-    console.say(&format!("\n{}", table::table(&report, console.out_is_terminal).trim_end()));
-    console.say(&format!("random runs with seed {}: they can refute, and prove nothing", options.seed));
-    Ok(exit_status)
+    Ok(u8::from(violated))
+}
+
+/// What random runs came to. They count no states, and prove nothing.
+fn summary(scope: &ScopeReport) -> String {
+    let named = |wanted: Verdict| -> Vec<&str> {
+        scope.properties.iter().filter(|p| p.verdict == wanted).map(|p| p.name.as_str()).collect()
+    };
+    let list = |names: Vec<&str>| if names.is_empty() { "nothing".to_string() } else { names.join(", ") };
+    format!(
+        "{}: {}, {} steps, at most {} in a run, {}\nbroken: {}\nseen: {}\nRandom runs can refute, and prove nothing.",
+        scope.name,
+        scope.why_incomplete.as_deref().unwrap_or("random runs"),
+        table::thousands(scope.generated_states),
+        scope.depth,
+        table::duration(scope.seconds),
+        list(named(Verdict::Violated)),
+        list(named(Verdict::Witnessed)),
+    )
 }

@@ -12,13 +12,20 @@ struct Fake {
     verdict: Cell<Verdict>,
     exhausted: Cell<bool>,
     marks: Cell<bool>,
+    begins: Cell<bool>,
     asked: RefCell<Vec<(String, RunOptions)>>,
 }
 
 impl Fake {
     fn new() -> Fake {
         let asked = RefCell::new(Vec::new());
-        Fake { verdict: Cell::new(Verdict::Holds), exhausted: Cell::new(true), marks: Cell::new(true), asked }
+        Fake {
+            verdict: Cell::new(Verdict::Holds),
+            exhausted: Cell::new(true),
+            marks: Cell::new(true),
+            begins: Cell::new(true),
+            asked,
+        }
     }
 
     fn scope(&self, name: &str) -> ScopeRun {
@@ -57,6 +64,10 @@ impl Catalogue for Fake {
         let mut run = self.scope(name);
         run.report.exhausted = false;
         run
+    }
+
+    fn begin(&self, _: &str) -> Result<(), String> {
+        if self.begins.get() { Ok(()) } else { Err("beginning: client 3 has no request in flight".into()) }
     }
 
     fn explore(&self, _: &str, _: SocketAddr) -> Result<(), String> {
@@ -204,10 +215,20 @@ fn a_port_in_use_is_refused_and_a_free_one_is_announced() {
     let (status, out, _) = check(&Fake::new(), &["explore", "one-slot", "--address", "localhost:0"]);
     assert_eq!(status, 0);
     assert!(
-        out.starts_with("Explorer of scope `one-slot`: http://127.0.0.1:") || out.contains("http://[::1]:"),
+        out.starts_with("Explorer of scope `one-slot`, listening on http://127.0.0.1:")
+            || out.contains("http://[::1]:"),
         "{out}"
     );
     assert!(!out.contains(":0/"), "{out}");
+}
+
+#[test]
+fn a_scope_that_cannot_begin_is_not_explored() {
+    let fake = Fake::new();
+    fake.begins.set(false);
+    let (status, out, err) = check(&fake, &["explore", "one-slot", "--address", "127.0.0.1:0"]);
+    assert_eq!((status, out.as_str(), err.lines().count()), (1, "", 1), "{err}");
+    assert!(err.contains("`one-slot` cannot be explored") && err.contains("no request in flight"), "{err}");
 }
 
 #[test]

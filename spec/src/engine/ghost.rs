@@ -50,6 +50,27 @@ pub trait Ghost<A: Subject>: Sized + Send + Sync + 'static {
         let _ = (index, view);
         true
     }
+
+    /// A message in a few words.
+    fn tell_message(&self, message: &A::Msg) -> String {
+        format!("{message:?}")
+    }
+
+    /// A timer in a few words.
+    fn tell_timer(&self, timer: &A::Timer) -> String {
+        format!("{timer:?}")
+    }
+
+    /// What a node has, as named fields.
+    fn tell_local(&self, local: &Local<A>) -> Vec<(String, String)> {
+        let field = |name: &str, value: &dyn Debug| (name.to_string(), format!("{value:?}"));
+        vec![field("state", &local.state), field("stored", &local.stored), field("timers", &local.timers)]
+    }
+
+    /// A record, as named fields.
+    fn tell_record(&self, record: &Self::Record) -> Vec<(String, String)> {
+        vec![("record".into(), format!("{record:?}"))]
+    }
 }
 
 /// No history and no judgement.

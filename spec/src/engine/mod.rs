@@ -7,7 +7,8 @@
 //!
 //! - [`System`]: the model; [`Settings`]: its scope; [`State`], [`Action`]
 //! - [`Ghost`]: what is recorded and judged beside the actors
-//! - [`run`], [`seek`], [`shorten`]: exhaust a scope, look for one property, shorten a counterexample
+//! - [`run`], [`seek`], [`shorten`], [`thin`]: exhaust a scope, look for one property, shorten a counterexample
+//! - [`simulate`]: follow random runs of a scope
 //! - [`replay`], [`encode`]: a path as data, and as the address of a page of the Explorer
 
 mod arena;
@@ -20,6 +21,7 @@ mod properties;
 mod reduction;
 mod run;
 mod settings;
+mod simulate;
 mod state;
 mod system;
 #[cfg(test)]
@@ -31,11 +33,13 @@ pub use beginning::{Beginning, Seat};
 pub use ghost::{Cost, Depends, Ghost, NoGhost, Observed, Predicate, Rule, StepView, View};
 pub use path::{StepRecord, encode, replay, walk};
 pub use properties::{DEAD_STAYS_DEAD, NO_PANIC, PREDICATES_MAX, RULES_MAX};
-pub use run::{Limits, Outcome, Progress, RunOptions, Stop, Strategy, resident_bytes, run, seek, shorten};
+pub use run::{Limits, Outcome, Progress, RunOptions, Stop, Strategy, resident_bytes, run, seek, shorten, thin};
 pub use settings::Settings;
+pub use simulate::{Simulation, SimulationOptions, simulate};
 pub use state::{Action, State};
 pub use system::{Svg, System};
-pub use universe::{Envelope, Local, LocalParts, Universe};
+pub use text::changes;
+pub use universe::{Envelope, Local, LocalParts, Universe, panic_text};
 
 use stateright::actor::Actor;
 

@@ -36,7 +36,11 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
         let conditions = predicate_conditions::<A, G>();
         for (index, predicate) in self.predicates().iter().enumerate() {
             properties.push(match predicate.expectation {
-                Expectation::Sometimes => Property::sometimes(predicate.name, conditions[index]),
+                // The Explorer puts that word before it.
+                Expectation::Sometimes => {
+                    let name = predicate.name.strip_prefix("sometimes ").unwrap_or(predicate.name);
+                    Property::sometimes(name, conditions[index])
+                }
                 _ => Property::always(predicate.name, conditions[index]),
             });
         }

@@ -169,6 +169,52 @@ pub fn shorten<A: Subject, G: Ghost<A>>(
     }
 }
 
+/// `path` without the actions that its last state breaks the property `name` without, too.
+///
+/// One action after the other is left out, and what is then not possible any more with it. The result is no longer than the
+/// path, and need not be the shortest: for paths too long to be searched for again.
+pub fn thin<A: Subject, G: Ghost<A>>(system: &System<A, G>, name: &str, path: &[Action]) -> Vec<Action> {
+    let Some(focus) = focus(system, name) else { return path.to_vec() };
+    let system = system.controlled(Control { focus: Some(focus), ..Control::default() });
+    let mut path = path.to_vec();
+    loop {
+        let length = path.len();
+        for place in (0..length).rev() {
+            if place < path.len()
+                && let Some(shorter) = without(&system, name, &path, place)
+            {
+                path = shorter;
+            }
+        }
+        if path.len() == length {
+            return path;
+        }
+    }
+}
+
+/// The path without the action at `place`, up to the first state that breaks `name`, if there is one.
+fn without<A: Subject, G: Ghost<A>>(
+    system: &System<A, G>,
+    name: &str,
+    path: &[Action],
+    place: usize,
+) -> Option<Vec<Action>> {
+    let mut state = system.start().clone();
+    let mut taken = Vec::with_capacity(path.len());
+    for action in path[..place].iter().chain(&path[place + 1..]) {
+        if !system.possible(&state, *action) {
+            continue;
+        }
+        let Some(next) = system.next_state(&state, *action) else { continue };
+        taken.push(*action);
+        if system.violated(&next).contains(&name) {
+            return Some(taken);
+        }
+        state = next;
+    }
+    None
+}
+
 fn focus<A: Subject, G: Ghost<A>>(system: &System<A, G>, name: &str) -> Option<Focus> {
     if let Some(rule) = system.rules().iter().find(|rule| rule.name == name) {
         return Some(Focus { name: rule.name, broken: rule.bit, always: 0, never: 0 });
@@ -309,7 +355,7 @@ fn note<A: Subject, G: Ghost<A>>(
 }
 
 #[allow(clippy::disallowed_methods, reason = "the check is timed; what it checks is not")]
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     Instant::now()
 }
 

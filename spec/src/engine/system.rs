@@ -202,6 +202,11 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
         super::View { universe: &*self.universe, state }
     }
 
+    /// The name of a node.
+    pub fn who(&self, node: usize) -> String {
+        text::who(&self.universe, node)
+    }
+
     /// An action in words.
     pub fn name(&self, action: &Action) -> String {
         text::action(&self.universe, action)
@@ -228,6 +233,21 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
         if settings.restarts_max.is_none_or(|max| state.restarts < max) {
             let nodes = (0..state.locals.len()).filter(|node| settings.may_restart(*node));
             actions.extend(nodes.map(|node| Action::Restart(node as u32)));
+        }
+    }
+
+    /// Whether an action is among those of [`System::list`].
+    pub(super) fn possible(&self, state: &State, action: Action) -> bool {
+        match action {
+            Action::Deliver(message) => state.network.contains(&message),
+            Action::Timeout(node, timer) => {
+                self.universe.local(state.locals[node as usize]).timer_numbers.contains(&timer)
+            }
+            Action::Restart(_) => {
+                let mut actions = Vec::new();
+                self.list(state, &mut actions);
+                actions.contains(&action)
+            }
         }
     }
 

@@ -230,7 +230,7 @@ fn states_and_steps_are_readable() {
     assert!(text(state).contains("node 0"), "{state:?}");
     let mut actions = Vec::new();
     system.actions(state, &mut actions);
-    assert_eq!(system.format_action(&actions[0]), "timeout at 0: ()");
+    assert_eq!(system.format_action(&actions[0]), "node 0: () timer");
     let step = system.format_step(state, actions[0]).unwrap();
-    assert!(step.contains("sends to 1: Prepare"), "{step}");
+    assert!(step.contains("sends to node 1: Prepare"), "{step}");
 }

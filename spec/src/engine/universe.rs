@@ -496,7 +496,8 @@ fn push_new(list: &mut Numbers, item: u32) {
     }
 }
 
-fn panic_text(said: &(dyn std::any::Any + Send)) -> String {
+/// What a panic said.
+pub fn panic_text(said: &(dyn std::any::Any + Send)) -> String {
     let text = said.downcast_ref::<&str>().map(|text| (*text).to_string());
     text.or_else(|| said.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a text".to_string())
 }

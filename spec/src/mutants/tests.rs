@@ -116,6 +116,10 @@ impl Catalogue for Scopes {
     fn simulate(&self, _: &str, _: &SimulateOptions, _: &mut dyn FnMut(Progress)) -> ScopeRun {
         unreachable!("mutants run in a process of their own")
     }
+    fn begin(&self, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+
     fn explore(&self, _: &str, _: SocketAddr) -> Result<(), String> {
         unreachable!("mutants run in a process of their own")
     }

@@ -141,9 +141,12 @@ pub struct Counterexample {
     pub property: String,
     /// Which rule broke, and why.
     pub explanation: String,
-    /// What happens, from the initial state on.
+    /// What happens before, by script: one line each. The steps begin after it.
+    #[serde(default)]
+    pub beginning: Vec<String>,
+    /// What happens, from the state in which the scope begins.
     pub steps: Vec<StoryStep>,
-    /// The Explorer's page of the last state: what follows `http://127.0.0.1:3000/` in the address.
+    /// The Explorer's page of the last state: what follows `http://127.0.0.1:3000/` in the address. Empty if it has none.
     pub explore: String,
 }
 

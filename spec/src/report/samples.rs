@@ -55,6 +55,7 @@ pub(crate) fn counterexample() -> Counterexample {
         scope: "one-slot".into(),
         property: "promises-kept".into(),
         explanation: "Node 1 promised ballot 1.2 to node 2, and voted in ballot 0.0 afterwards.".into(),
+        beginning: vec![],
         steps: vec![
             changes(
                 sends(

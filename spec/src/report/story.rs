@@ -10,12 +10,22 @@ pub fn story(example: &Counterexample) -> String {
         let _ = writeln!(text, "{line}");
     }
     text.push('\n');
+    if !example.beginning.is_empty() {
+        text.push_str("Before, by the scope's script:\n");
+        for line in &example.beginning {
+            let _ = writeln!(text, "    {line}");
+        }
+        text.push('\n');
+    }
     let width = example.steps.len().to_string().len().max(2);
     for step in &example.steps {
         tell(&mut text, step, width);
     }
     if example.steps.is_empty() {
-        text.push_str("The initial state breaks it.\n");
+        text.push_str("It is broken before the first step.\n");
+    }
+    if example.explore.is_empty() {
+        return text;
     }
     let _ = write!(
         text,
@@ -96,7 +106,17 @@ To walk through it: cargo run --bin check -- explore one-slot
     fn an_initial_state_that_breaks_a_rule_is_said_to() {
         let mut example = samples::counterexample();
         example.steps.clear();
-        assert!(story(&example).contains("The initial state breaks it.\n"));
+        assert!(story(&example).contains("It is broken before the first step.\n"));
+    }
+
+    #[test]
+    fn what_was_scripted_comes_first_and_a_page_is_named_only_if_there_is_one() {
+        let mut example = samples::counterexample();
+        example.beginning = vec!["node 0 leads".into()];
+        example.explore.clear();
+        let text = story(&example);
+        assert!(text.contains("\n\nBefore, by the scope's script:\n    node 0 leads\n\n 1. node 0: its"), "{text}");
+        assert!(!text.contains("explore"));
     }
 
     #[test]

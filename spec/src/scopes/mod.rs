@@ -7,6 +7,7 @@ pub mod referee;
 pub mod run;
 pub mod story;
 pub mod witness;
+pub mod words;
 
 use crate::engine::{Settings, System};
 use crate::properties::audit::{Audit, Tagged};
@@ -16,7 +17,7 @@ use crate::properties::progress::Links;
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::message::{Act, Message};
 use paxos_model::replica::{Options, Replica, Timer};
-use prefix::Play;
+use prefix::{Beginning, Broken, Play};
 use referee::Referee;
 use stateright::actor::Id;
 use witness::Witness;
@@ -203,10 +204,19 @@ impl Scope {
         judge
     }
 
+    /// Plays the scripted beginning; the error is the violation that it ends in.
+    pub fn begin(&self) -> Result<Beginning, Box<Broken>> {
+        prefix::play(&self.parties(), &self.judge(), &self.prefix)
+    }
+
     /// The model to be checked.
-    pub fn system(&self, variation: Variation) -> System<Party, Referee> {
+    ///
+    /// # Errors
+    ///
+    /// If the scripted beginning breaks a rule: see [`Scope::begin`].
+    pub fn system(&self, variation: Variation) -> Result<System<Party, Referee>, Box<Broken>> {
+        let beginning = self.begin()?;
         let (parties, judge) = (self.parties(), self.judge());
-        let beginning = prefix::play(&parties, &judge, &self.prefix);
         let mut restarts = vec![false; parties.len()];
         for node in &self.restarting {
             restarts[*node] = true;
@@ -222,7 +232,7 @@ impl Scope {
             lost: self.losses.lost(),
             timers: |_, _| true,
         };
-        System::new(parties, Referee::new(self.clone(), judge), settings).beginning(beginning.into_engine())
+        Ok(System::new(parties, Referee::new(self.clone(), judge), settings).beginning(beginning.into_engine()))
     }
 
     /// Its bounds, in words: what the ledger and the reports say of it. The catalogue has the rest.

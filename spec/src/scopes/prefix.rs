@@ -1,8 +1,11 @@
 //! A scripted beginning: a scope may begin from a state that one particular run leads to, and explore from there.
 //!
 //! The run is made by the actors themselves, judged like any other, and what is then still in flight is lost, except for what
-//! clients have sent over their connections.
+//! clients have sent over their connections. A beginning that breaks a rule is a violation like any other, told step by step;
+//! one that can't be played as it is written breaks [`BEGINNING`].
 
+use super::words;
+use crate::engine::{NO_PANIC, panic_text};
 use crate::properties::judge::{Judge, Rule, Seen};
 use crate::properties::party::{Client, Msg, Party, PartyState, Stored};
 use crate::properties::record::Record;
@@ -10,6 +13,10 @@ use paxos_model::replica::Timer;
 use paxos_model::trace::{Input, step};
 use stateright::actor::{Command as Output, Id};
 use std::collections::{BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The property that the scripted beginning of a scope can be played.
+pub const BEGINNING: &str = "beginning";
 
 /// One step of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +33,28 @@ pub enum Play {
     Restart(usize),
 }
 
+impl Play {
+    /// What happens, in one line.
+    pub fn tell(&self) -> String {
+        let without = |cut: &[usize]| {
+            let cut: Vec<String> = cut.iter().map(usize::to_string).collect();
+            format!(", with node {} cut off", cut.join(", "))
+        };
+        let fire = |node: &usize, timer: &Timer| format!("the {} timer of node {node} runs out", words::timer(timer));
+        let admit = |client: &usize| format!("the request of client {client} arrives");
+        let what = match self {
+            Play::Fire(node, timer) => fire(node, timer),
+            Play::FireWithout(node, timer, cut) => fire(node, timer) + &without(cut),
+            Play::Admit(client) => admit(client),
+            Play::AdmitWithout(client, cut) => admit(client) + &without(cut),
+            Play::Restart(node) => format!("node {node} crashes and starts again"),
+        };
+        what + ", and all that follows happens"
+    }
+}
+
 /// Where a party is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seat {
     /// Its state.
     pub state: PartyState,
@@ -48,65 +75,170 @@ pub struct Beginning {
     pub network: Vec<(Id, Id, Msg)>,
 }
 
+/// One step of one party, as it was played.
+#[derive(Clone, Debug)]
+pub struct Played {
+    /// Who.
+    pub node: usize,
+    /// What made it take the step.
+    pub input: Input<Msg, Timer>,
+    /// The party before.
+    pub before: Seat,
+    /// The party after.
+    pub after: Seat,
+    /// What it sent.
+    pub sends: Vec<(Id, Msg)>,
+    /// Whether it saved.
+    pub saved: bool,
+}
+
+/// A beginning that breaks something.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    /// The properties that the last step breaks, each with the reason.
+    pub properties: Vec<(&'static str, String)>,
+    /// The steps up to there.
+    pub steps: Vec<Played>,
+}
+
+impl Broken {
+    /// What is broken, in one line.
+    pub fn why(&self) -> String {
+        self.properties.iter().map(|(name, why)| format!("{name}: {why}")).collect::<Vec<_>>().join("; ")
+    }
+}
+
 /// Messages after which a script is taken for endless.
 const STEPS_MAX: usize = 100_000;
+/// Steps of an endless script that are told.
+const STEPS_TOLD: usize = 100;
 
 struct Stage<'a> {
     parties: &'a [Party],
     judge: &'a Judge,
     now: Beginning,
     cut: Vec<usize>,
+    steps: Vec<Played>,
 }
 
 /// Starts every party, and plays the script.
 ///
-/// # Panics
+/// # Errors
 ///
-/// If the script breaks a rule: then there is nothing to explore from.
-pub fn play(parties: &[Party], judge: &Judge, script: &[Play]) -> Beginning {
-    let now = Beginning { seats: Vec::new(), record: Record::new(judge.collapse), network: Vec::new() };
-    let mut stage = Stage { parties, judge, now, cut: Vec::new() };
-    for index in 0..parties.len() {
-        stage.start(index);
-    }
+/// If a step breaks a rule, a handler panics, or the script can't be played: then there is nothing to explore from.
+pub fn play(parties: &[Party], judge: &Judge, script: &[Play]) -> Result<Beginning, Box<Broken>> {
+    let mut stage = Stage::new(parties, judge)?;
     for play in script {
-        stage.cut.clear();
-        match play {
-            Play::Fire(node, timer) => stage.step(*node, Input::Timeout(timer.clone())),
-            Play::FireWithout(node, timer, cut) => {
-                stage.cut.clone_from(cut);
-                stage.step(*node, Input::Timeout(timer.clone()));
-            }
-            Play::Admit(client) => stage.admit(*client),
-            Play::AdmitWithout(client, cut) => {
-                stage.cut.clone_from(cut);
-                stage.admit(*client);
-            }
-            Play::Restart(node) => stage.step(*node, Input::Start),
-        }
-        stage.settle();
+        stage.play(play).map_err(|broken| shortened(parties, judge, broken))?;
     }
-    stage.now
+    Ok(stage.now)
 }
 
-impl Stage<'_> {
-    fn start(&mut self, index: usize) {
-        let started = step(&self.parties[index], index.into(), None, &None, &Input::Start);
+/// The same violation without the steps that it happens without, too. A script that can't be played stays whole.
+fn shortened(parties: &[Party], judge: &Judge, broken: Box<Broken>) -> Box<Broken> {
+    let Some(property) = broken.properties.first().map(|(name, _)| *name).filter(|name| *name != BEGINNING) else {
+        return broken;
+    };
+    let mut best = broken;
+    loop {
+        let length = best.steps.len();
+        for place in (0..length).rev().filter(|place| *place < length) {
+            let inputs = best.steps.iter().enumerate().filter(|(other, _)| *other != place);
+            let inputs: Vec<_> = inputs.map(|(_, step)| (step.node, step.input.clone())).collect();
+            if place < best.steps.len()
+                && let Some(shorter) = Stage::replay(parties, judge, inputs)
+                && shorter.properties.iter().any(|(name, _)| *name == property)
+            {
+                best = shorter;
+            }
+        }
+        if best.steps.len() == length {
+            return best;
+        }
+    }
+}
+
+impl<'a> Stage<'a> {
+    /// Every party has started.
+    fn new(parties: &'a [Party], judge: &'a Judge) -> Result<Self, Box<Broken>> {
+        let now = Beginning { seats: Vec::new(), record: Record::new(judge.collapse), network: Vec::new() };
+        let mut stage = Stage { parties, judge, now, cut: Vec::new(), steps: Vec::new() };
+        for index in 0..parties.len() {
+            stage.start(index)?;
+        }
+        Ok(stage)
+    }
+
+    fn play(&mut self, play: &Play) -> Result<(), Box<Broken>> {
+        self.cut.clear();
+        if let Play::FireWithout(_, _, cut) | Play::AdmitWithout(_, cut) = play {
+            self.cut.clone_from(cut);
+        }
+        match play {
+            Play::Fire(node, timer) | Play::FireWithout(node, timer, _) => {
+                if !self.now.seats[*node].timers.contains(timer) {
+                    return Err(self.cannot(play, &format!("node {node} has not set that timer")));
+                }
+                self.step(*node, Input::Timeout(timer.clone()))?;
+            }
+            Play::Admit(client) | Play::AdmitWithout(client, _) => {
+                let sent =
+                    |(src, _, message): &(Id, Id, Msg)| usize::from(*src) == *client && super::arrives_once(message);
+                let Some(index) = self.now.network.iter().position(sent) else {
+                    return Err(self.cannot(play, &format!("client {client} has no request in flight")));
+                };
+                let (src, dst, msg) = self.now.network.remove(index);
+                self.step(dst.into(), Input::Deliver { src, msg })?;
+            }
+            Play::Restart(node) => self.step(*node, Input::Start)?,
+        }
+        self.settle(play)
+    }
+
+    fn cannot(&self, play: &Play, why: &str) -> Box<Broken> {
+        let why = format!("the scripted beginning cannot be played: {}: {why}", play.tell());
+        Box::new(Broken { properties: vec![(BEGINNING, why)], steps: self.steps.clone() })
+    }
+
+    /// Takes these steps, those that are possible; the violation that they end in, if they do.
+    fn replay(parties: &'a [Party], judge: &'a Judge, inputs: Vec<(usize, Input<Msg, Timer>)>) -> Option<Box<Broken>> {
+        let mut stage = Stage::new(parties, judge).ok()?;
+        for (node, input) in inputs {
+            let possible = match &input {
+                Input::Start => true,
+                Input::Timeout(timer) => stage.now.seats[node].timers.contains(timer),
+                Input::Deliver { src, msg } => {
+                    let sent = |(s, d, m): &(Id, Id, Msg)| s == src && usize::from(*d) == node && m == msg;
+                    let place = stage.now.network.iter().position(sent);
+                    if let Some(place) = place
+                        && super::arrives_once(msg)
+                    {
+                        stage.now.network.remove(place);
+                    }
+                    place.is_some()
+                }
+            };
+            if possible && let Err(broken) = stage.step(node, input) {
+                return Some(broken);
+            }
+        }
+        None
+    }
+
+    fn start(&mut self, index: usize) -> Result<(), Box<Broken>> {
+        let run = || step(&self.parties[index], index.into(), None, &None, &Input::Start);
+        let started = catch_unwind(AssertUnwindSafe(run)).map_err(|said| {
+            let why = format!("a handler panicked at the first start of node {index}: {}", panic_text(&*said));
+            Box::new(Broken { properties: vec![(NO_PANIC, why)], steps: Vec::new() })
+        })?;
         let state = started.state.expect("a started party has a state");
         self.now.seats.push(Seat { state, stored: None, timers: BTreeSet::new() });
         self.carry_out(index, started.outputs);
-    }
-
-    /// Delivers the one request that `client` has in flight.
-    fn admit(&mut self, client: usize) {
-        let sent = |(src, _, message): &(Id, Id, Msg)| usize::from(*src) == client && super::arrives_once(message);
-        let index = self.now.network.iter().position(sent).expect("the client has a request in flight");
-        let (src, dst, msg) = self.now.network.remove(index);
-        self.step(dst.into(), Input::Deliver { src, msg });
+        Ok(())
     }
 
     /// Delivers everything but requests, until nothing is left; what can't be delivered is lost. What sources sent stays.
-    fn settle(&mut self) {
+    fn settle(&mut self, play: &Play) -> Result<(), Box<Broken>> {
         let mut queue: VecDeque<_> = std::mem::take(&mut self.now.network).into();
         let mut held = Vec::new();
         for _ in 0..STEPS_MAX {
@@ -116,19 +248,21 @@ impl Stage<'_> {
                 if super::arrives_once(&msg) || source {
                     held.push((src, dst, msg));
                 } else if ![src, dst].iter().any(|node| self.cut.contains(&usize::from(*node))) {
-                    self.step(dst.into(), Input::Deliver { src, msg });
+                    self.step(dst.into(), Input::Deliver { src, msg })?;
                 }
             } else if let Some(node) = self.now.seats.iter().position(|seat| seat.timers.contains(&Timer::Flush)) {
-                self.step(node, Input::Timeout(Timer::Flush));
+                self.step(node, Input::Timeout(Timer::Flush))?;
             } else {
                 self.now.network = held;
-                return;
+                return Ok(());
             }
         }
-        panic!("a script that never settles");
+        // What such a run repeats tells nothing more.
+        self.steps.truncate(STEPS_TOLD);
+        Err(self.cannot(play, "it never settles"))
     }
 
-    fn step(&mut self, index: usize, input: Input<Msg, Timer>) {
+    fn step(&mut self, index: usize, input: Input<Msg, Timer>) -> Result<(), Box<Broken>> {
         let before = self.now.seats[index].clone();
         if let Input::Timeout(timer) = &input {
             self.now.seats[index].timers.remove(timer);
@@ -136,12 +270,21 @@ impl Stage<'_> {
         if input == Input::Start {
             self.now.seats[index].timers.clear();
         }
-        let done = step(&self.parties[index], index.into(), Some(&before.state), &before.stored, &input);
+        let run = || step(&self.parties[index], index.into(), Some(&before.state), &before.stored, &input);
+        let done = match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(done) => done,
+            Err(said) => {
+                let why = format!("a handler panicked: {}", panic_text(&*said));
+                let after = before.clone();
+                self.steps.push(Played { node: index, input, before, after, sends: Vec::new(), saved: false });
+                return Err(self.broken(vec![(NO_PANIC, why)]));
+            }
+        };
         if let Some(state) = done.state {
             self.now.seats[index].state = state;
         }
-        let sends = self.carry_out(index, done.outputs);
-        let after = &self.now.seats[index];
+        let (sends, saved) = self.carry_out(index, done.outputs);
+        let after = self.now.seats[index].clone();
         let delivered = match &input {
             Input::Deliver { src, msg } => Some((*src, msg)),
             Input::Start | Input::Timeout(_) => None,
@@ -157,13 +300,21 @@ impl Stage<'_> {
             sends: &sends,
         };
         let (record, broken) = self.judge.observe(&self.now.record, &seen);
-        let broken: Vec<(Rule, String)> = broken;
-        assert!(broken.is_empty(), "the scripted beginning breaks {broken:?}");
         self.now.record = record;
+        self.steps.push(Played { node: index, input, before, after, sends, saved });
+        if broken.is_empty() {
+            return Ok(());
+        }
+        Err(self.broken(broken.into_iter().map(|(rule, why): (Rule, String)| (rule.name(), why)).collect()))
     }
 
-    fn carry_out(&mut self, index: usize, outputs: Vec<Output<Msg, Timer, (), Stored>>) -> Vec<(Id, Msg)> {
-        let mut sends = Vec::new();
+    fn broken(&self, properties: Vec<(&'static str, String)>) -> Box<Broken> {
+        Box::new(Broken { properties, steps: self.steps.clone() })
+    }
+
+    /// What was sent, and whether anything was saved.
+    fn carry_out(&mut self, index: usize, outputs: Vec<Output<Msg, Timer, (), Stored>>) -> (Vec<(Id, Msg)>, bool) {
+        let (mut sends, mut saved) = (Vec::new(), false);
         let seat = &mut self.now.seats[index];
         for output in outputs {
             match output {
@@ -173,7 +324,10 @@ impl Stage<'_> {
                 Output::CancelTimer(timer) => {
                     seat.timers.remove(&timer);
                 }
-                Output::Save(stored) => seat.stored = Some(stored),
+                Output::Save(stored) => {
+                    seat.stored = Some(stored);
+                    saved = true;
+                }
                 Output::Send(dst, message) => {
                     sends.push((dst, message.clone()));
                     self.now.network.push((index.into(), dst, message));
@@ -181,6 +335,9 @@ impl Stage<'_> {
                 Output::ChooseRandom(..) => {}
             }
         }
-        sends
+        (sends, saved)
     }
 }
+
+#[cfg(test)]
+mod tests;

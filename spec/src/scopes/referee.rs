@@ -1,15 +1,15 @@
 //! What the engine asks about a scope: the bounds, the rules, and the predicates.
 
-use super::Scope;
 use super::prefix::Beginning;
 use super::witness::{WITNESS_RULES, Witness};
-use crate::engine::{self, Cost, Depends, Ghost, Observed, Predicate, StepRecord, StepView, View};
+use super::{Scope, words};
+use crate::engine::{self, Cost, Depends, Ghost, Local, Observed, Predicate, StepRecord, StepView, View};
 use crate::properties::judge::{Judge, Rule, Seen};
-use crate::properties::party::{Party, PartyState};
+use crate::properties::party::{Msg, Party, PartyState};
 use crate::properties::progress::{self, Frozen};
 use crate::properties::record::Record;
 use paxos_model::replica::message::Message;
-use paxos_model::replica::{Replica, Role};
+use paxos_model::replica::{Replica, Role, Timer};
 use paxos_model::trace::Input;
 use stateright::Expectation;
 use stateright::actor::Id;
@@ -29,7 +29,7 @@ impl Referee {
         Referee { scope, judge, nodes }
     }
 
-    fn seen<'a>(step: &StepView<'a, Party>, sends: &'a [(Id, crate::properties::party::Msg)]) -> Seen<'a> {
+    fn seen<'a>(step: &StepView<'a, Party>, sends: &'a [(Id, Msg)]) -> Seen<'a> {
         Seen {
             node: step.node.into(),
             delivered: match step.input {
@@ -148,6 +148,22 @@ impl Ghost<Party> for Referee {
             Some(witness) => WITNESS_RULES[*witness as usize].2(view),
             None => self.no_progress(view).is_none(),
         }
+    }
+
+    fn tell_message(&self, message: &Msg) -> String {
+        words::message(message)
+    }
+
+    fn tell_timer(&self, timer: &Timer) -> String {
+        words::timer(timer)
+    }
+
+    fn tell_local(&self, local: &Local<Party>) -> Vec<(String, String)> {
+        words::local(&local.state, &local.stored, &local.timers)
+    }
+
+    fn tell_record(&self, record: &Record) -> Vec<(String, String)> {
+        words::record(record)
     }
 }
 

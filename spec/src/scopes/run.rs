@@ -1,21 +1,24 @@
 //! The scopes as the command line runs them.
 
+use super::prefix::{BEGINNING, Broken, Play};
 use super::referee::Referee;
 use super::{Scope, Variation, catalogue, story};
 use crate::cli::{Catalogue, Exhibit, RunOptions, ScopeInfo, ScopeRun, SimulateOptions};
-use crate::engine::{self, Action, DEAD_STAYS_DEAD, Limits, Outcome, Stop, Strategy, System};
+use crate::engine::{self, Action, DEAD_STAYS_DEAD, Limits, NO_PANIC, Outcome, Stop, Strategy, System};
 use crate::original;
 use crate::properties::party::Party;
 use crate::report::progress::Progress;
 use crate::report::{Counterexample, PropertyReport, ScopeReport, StepKind, StoryStep, Verdict, collision_odds};
 use paxos_model::mark::Mark;
-use stateright::{Checker, Expectation, Model, UniformChooser};
+use stateright::{Expectation, Model};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How long a counterexample is shortened.
 const SHORTENING: Duration = Duration::from_secs(30);
+/// Distinct steps of nodes after which random runs go on with an empty memory.
+const REMEMBERED_MAX: usize = 2_000_000;
 
 /// Every scope, and the Go original.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,7 +47,10 @@ impl Catalogue for Scopes {
             return run;
         }
         let scope = Self::find(name);
-        let system = scope.system(Variation { salt: options.salt, reduce: options.reductions });
+        let system = match scope.system(Variation { salt: options.salt, reduce: options.reductions }) {
+            Ok(system) => system,
+            Err(broken) => return spoilt(&scope, &broken, options.reductions),
+        };
         let limits = Limits {
             time: options.seconds.map(Duration::from_secs),
             unique: None,
@@ -59,44 +65,59 @@ impl Catalogue for Scopes {
 
     fn simulate(&self, name: &str, options: &SimulateOptions, progress: &mut dyn FnMut(Progress)) -> ScopeRun {
         let scope = Self::find(name);
-        let system = scope.system(Variation::default());
-        let checker = system
-            .clone()
-            .checker()
-            .threads(options.threads)
-            .timeout(Duration::from_secs(options.seconds))
-            .spawn_simulation(options.seed, UniformChooser)
-            .join();
-        let seconds = options.seconds as f64;
-        let count = checker.state_count();
-        progress(Progress {
-            unique_states: count as u64,
-            generated_states: count as u64,
-            depth: checker.max_depth() as u64,
-            queue: None,
-            seconds,
-        });
-        let violated = |name: &str| system.violations_named().contains(&name);
-        let discoveries = checker.discoveries();
-        let outcome = Outcome {
-            unique: count,
-            generated: count,
-            depth: checker.max_depth(),
-            seconds,
-            memory_max: engine::resident_bytes(),
-            exhausted: false,
-            stop: Some(Stop::Time),
-            violations: discoveries.keys().copied().filter(|name| violated(name)).collect(),
-            discoveries: discoveries.into_iter().map(|(name, path)| (name, path.into_actions())).collect(),
+        let mut walk = engine::SimulationOptions {
+            threads: options.threads,
+            seed: options.seed,
+            first: 0,
+            time: Duration::from_secs(options.seconds),
+            steps_max: REMEMBERED_MAX,
         };
-        let counterexamples =
-            outcome.violations.iter().map(|name| counterexample(&scope, &system, &outcome, name)).collect();
-        ScopeRun { report: report(&scope, &system, &outcome), counterexamples }
+        let mut total: Option<Outcome> = None;
+        loop {
+            let system = match scope.system(Variation::default()) {
+                Ok(system) => system,
+                Err(broken) => return spoilt(&scope, &broken, true),
+            };
+            let before = total.as_ref().map_or((0, 0.0), |total| (total.generated, total.seconds));
+            let found = engine::simulate(&system, &walk, |now| {
+                let now = progress_of(now);
+                let generated_states = now.generated_states + before.0 as u64;
+                progress(Progress { generated_states, seconds: now.seconds + before.1, ..now });
+            });
+            let mut outcome = found.outcome;
+            walk.first = found.next;
+            walk.time = walk.time.saturating_sub(Duration::from_secs_f64(outcome.seconds));
+            if let Some(earlier) = total.take() {
+                outcome.generated += earlier.generated;
+                outcome.seconds += earlier.seconds;
+                outcome.depth = outcome.depth.max(earlier.depth);
+                outcome.memory_max = outcome.memory_max.max(earlier.memory_max);
+                for (name, path) in earlier.discoveries {
+                    outcome.discoveries.entry(name).or_insert(path);
+                }
+            }
+            if outcome.violations.is_empty() && !walk.time.is_zero() {
+                total = Some(outcome);
+                continue;
+            }
+            let counterexamples =
+                outcome.violations.iter().map(|name| counterexample(&scope, &system, &outcome, name)).collect();
+            let mut report = report(&scope, &system, &outcome);
+            report.why_incomplete = Some(match found.violating {
+                Some(run) => format!("stopped at run {run} of seed {}", options.seed),
+                None => format!("{} runs of seed {}", walk.first, options.seed),
+            });
+            return ScopeRun { report, counterexamples };
+        }
+    }
+
+    fn begin(&self, name: &str) -> Result<(), String> {
+        Self::find(name).begin().map(|_| ()).map_err(|broken| broken.why())
     }
 
     fn explore(&self, name: &str, address: SocketAddr) -> Result<(), String> {
-        let system = Self::find(name).system(Variation::default()).with_svg(story::svg);
-        let _ = system.checker().threads(2).serve(address);
+        let system = Self::find(name).system(Variation::default()).map_err(|broken| broken.why())?;
+        let _ = system.with_svg(story::svg).checker().threads(2).serve(address);
         Ok(())
     }
 
@@ -131,6 +152,8 @@ fn report(scope: &Scope, system: &System<Party, Referee>, outcome: &Outcome) -> 
         name: name.into(),
         verdict: match (violated.contains(name), outcome.exhausted) {
             (true, _) => Verdict::Violated,
+            // Without it nothing would have been visited.
+            _ if name == BEGINNING => Verdict::Holds,
             (false, true) => Verdict::Holds,
             (false, false) => Verdict::Incomplete,
         },
@@ -143,7 +166,8 @@ fn report(scope: &Scope, system: &System<Party, Referee>, outcome: &Outcome) -> 
             (false, false) => Verdict::Incomplete,
         },
     };
-    let rules = system.rules().iter().map(|rule| always(rule.name));
+    let begins = (!scope.prefix.is_empty()).then(|| always(BEGINNING));
+    let rules = system.rules().iter().map(|rule| always(rule.name)).chain(begins);
     let predicates = system.predicates().iter().map(|predicate| match predicate.expectation {
         Expectation::Sometimes => sometimes(predicate.name),
         _ => always(predicate.name),
@@ -171,13 +195,52 @@ fn report(scope: &Scope, system: &System<Party, Referee>, outcome: &Outcome) -> 
     }
 }
 
+/// A scope whose scripted beginning is a violation: nothing can be explored from there.
+pub(super) fn spoilt(scope: &Scope, broken: &Broken, reductions: bool) -> ScopeRun {
+    let violated = |name: &str| broken.properties.iter().any(|(other, _)| *other == name);
+    let referee = Referee::new(scope.clone(), scope.judge());
+    let rules = engine::Ghost::rules(&referee).into_iter().map(|rule| rule.name);
+    let own = [(NO_PANIC, true), (DEAD_STAYS_DEAD, reductions), (BEGINNING, !scope.prefix.is_empty())];
+    let own = own.into_iter().filter(|(_, judged)| *judged).map(|(name, _)| name);
+    let predicates = engine::Ghost::predicates(&referee).into_iter().map(|predicate| predicate.name);
+    let properties = rules.chain(own).chain(predicates).map(|name| PropertyReport {
+        name: name.into(),
+        verdict: if violated(name) { Verdict::Violated } else { Verdict::Incomplete },
+    });
+    let report = ScopeReport {
+        name: scope.name.into(),
+        description: scope.description.into(),
+        bounds: scope.bounds(),
+        exhausted: false,
+        why_incomplete: Some("its scripted beginning is broken".into()),
+        unique_states: 0,
+        generated_states: 0,
+        depth: broken.steps.len() as u64,
+        seconds: 0.0,
+        states_per_second: 0.0,
+        peak_memory_bytes: engine::resident_bytes(),
+        collision_odds: 0.0,
+        properties: properties.collect(),
+    };
+    let steps = story::played(&scope.parties(), broken);
+    let counterexamples = broken.properties.iter().map(|(property, why)| Counterexample {
+        scope: scope.name.into(),
+        property: (*property).into(),
+        explanation: format!("In the scope's scripted beginning, of which only the steps that matter are told:\n{why}"),
+        beginning: Vec::new(),
+        steps: steps.clone(),
+        explore: String::new(),
+    });
+    ScopeRun { report, counterexamples: counterexamples.collect() }
+}
+
 fn counterexample(
     scope: &Scope,
     system: &System<Party, Referee>,
     outcome: &Outcome,
     property: &'static str,
 ) -> Counterexample {
-    let found = &outcome.discoveries[property];
+    let found = engine::thin(system, property, &outcome.discoveries[property]);
     let limits = Limits { time: Some(SHORTENING), unique: None, memory: None };
     let options = engine::RunOptions { threads: 1, strategy: Strategy::Bfs, limits };
     let path: Vec<Action> = engine::shorten(system, property, found.len(), &options).unwrap_or_else(|| found.clone());
@@ -189,6 +252,7 @@ fn counterexample(
         scope: scope.name.into(),
         property: property.into(),
         explanation,
+        beginning: scope.prefix.iter().map(Play::tell).collect(),
         steps: story::steps(system, &path),
         explore: format!("#/steps/{}", engine::encode(system, &path)),
     }
@@ -226,6 +290,7 @@ fn run_original(name: &str) -> Option<ScopeRun> {
             scope: name.into(),
             property: original::AGREEMENT.into(),
             explanation: exhibit.broken,
+            beginning: Vec::new(),
             steps: (1..)
                 .zip(exhibit.steps)
                 .map(|(number, line)| StoryStep {

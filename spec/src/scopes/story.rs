@@ -1,84 +1,115 @@
 //! A path through a scope, told.
 
+use super::prefix::{Broken, Played};
 use super::referee::Referee;
+use super::words::{self, Fields};
 use crate::engine::{self, Action, StepRecord, System};
-use crate::properties::party::{Msg, Party, PartyState};
+use crate::properties::party::{Msg, Party};
 use crate::report::svg::sequence_diagram;
 use crate::report::{StepKind, StoryStep};
+use paxos_model::replica::Timer;
 use paxos_model::trace::Input;
-use stateright::actor::Actor;
-
-/// The name of a party's lane.
-fn lane(system: &System<Party, Referee>, index: usize) -> String {
-    match system.universe().actors().get(index) {
-        Some(party) => format!("{} {index}", party.name()),
-        None => format!("client {index}"),
-    }
-}
-
-fn label(message: &Msg) -> String {
-    format!("{message:?}")
-}
+use stateright::actor::{Actor, Id};
 
 /// The steps of a path, in words.
 pub fn steps(system: &System<Party, Referee>, path: &[Action]) -> Vec<StoryStep> {
     let states = engine::walk(system, path);
     let records = engine::replay(system, path);
-    (1..)
-        .zip(records.iter().zip(states.iter().skip(1)))
-        .map(|(number, (record, after))| StoryStep {
-            broke: system.violated(after).into_iter().map(str::to_owned).collect(),
-            ..step(system, number, record)
-        })
-        .collect()
+    let broke = |index: usize| {
+        let named = system.violated(&states[index + 1]);
+        if named.is_empty() {
+            return Vec::new();
+        }
+        let view = system.view(&states[index]);
+        let reasons = system.universe().ghost().reasons(view.record(), &records[index]);
+        let reason = |name: &str| reasons.iter().find(|(rule, _)| rule.name() == name).map(|(_, why)| why);
+        let told = |name: &str| reason(name).map_or_else(|| name.to_owned(), |why| format!("{name}: {why}"));
+        named.into_iter().map(told).collect()
+    };
+    let told = records
+        .iter()
+        .enumerate()
+        .map(|(index, record)| StoryStep { broke: broke(index), ..step(system, index + 1, record) });
+    told.collect()
 }
 
 fn step(system: &System<Party, Referee>, number: usize, record: &StepRecord<Party>) -> StoryStep {
-    let actor = lane(system, record.node);
-    let (what, kind) = match &record.input {
-        Input::Start => (format!("{actor} crashes and starts again"), StepKind::Restart { node: actor.clone() }),
-        Input::Timeout(timer) => {
-            let kind = StepKind::Timeout { node: actor.clone(), label: format!("{timer:?}") };
-            (format!("{timer:?} runs out at {actor}"), kind)
-        }
-        Input::Deliver { src, msg } => {
-            let src = lane(system, usize::from(*src));
-            let kind = StepKind::Deliver { src: src.clone(), dst: actor.clone(), label: label(msg) };
-            (format!("{actor} receives from {src}: {}", label(msg)), kind)
-        }
+    let fields = |local: &engine::Local<Party>| words::local(&local.state, &local.stored, &local.timers);
+    let told = Told {
+        node: record.node,
+        input: &record.input,
+        before: fields(&record.before),
+        after: fields(&record.after),
+        same: record.before == record.after,
+        saved: record.saved,
+        sends: record.sends.iter().filter(|(_, _, new)| *new).map(|(dst, message, _)| (*dst, message)).collect(),
     };
-    let sends = record.sends.iter().filter(|(_, _, new)| *new);
-    StoryStep {
-        number,
-        what,
-        kind,
-        changes: changes(record),
-        sends: sends.map(|(dst, message, _)| (lane(system, usize::from(*dst)), label(message))).collect(),
-        actor,
-        broke: Vec::new(),
-    }
+    told.step(number, |node| system.who(node))
 }
 
-fn changes(record: &StepRecord<Party>) -> Vec<String> {
-    let mut changes = Vec::new();
-    let mut compare = |name: &str, before: String, after: String| {
-        if before != after {
-            changes.push(format!("{name}: {before} → {after}"));
-        }
+/// The steps of a scripted beginning that ends in a violation.
+pub fn played(parties: &[Party], broken: &Broken) -> Vec<StoryStep> {
+    let who = |node: usize| {
+        parties.get(node).map_or_else(|| format!("client {node}"), |party| format!("{} {node}", party.name()))
     };
-    match (&record.before.state, &record.after.state) {
-        (PartyState::Replica(before), PartyState::Replica(after)) => {
-            compare("durable", format!("{:?}", before.durable), format!("{:?}", after.durable));
-            compare("role", format!("{:?}", before.role), format!("{:?}", after.role));
-            compare("following", format!("{:?}", before.following), format!("{:?}", after.following));
-            compare("outbid", format!("{:?}", before.outbid), format!("{:?}", after.outbid));
-            compare("executor", format!("{:?}", before.executor), format!("{:?}", after.executor));
-            compare("gateway", format!("{:?}", before.gateway), format!("{:?}", after.gateway));
-        }
-        (before, after) => compare("client", format!("{before:?}"), format!("{after:?}")),
+    let fields = |seat: &super::prefix::Seat| words::local(&seat.state, &seat.stored, &seat.timers);
+    let step = |(number, step): (usize, &Played)| {
+        let told = Told {
+            node: step.node,
+            input: &step.input,
+            before: fields(&step.before),
+            after: fields(&step.after),
+            same: step.before == step.after,
+            saved: step.saved,
+            sends: step.sends.iter().map(|(dst, message)| (*dst, message)).collect(),
+        };
+        told.step(number, who)
+    };
+    let mut steps: Vec<StoryStep> = (1..).zip(&broken.steps).map(step).collect();
+    if let Some(last) = steps.last_mut() {
+        last.broke = broken.properties.iter().map(|(name, why)| format!("{name}: {why}")).collect();
     }
-    compare("stored", format!("{:?}", record.before.stored), format!("{:?}", record.after.stored));
-    changes
+    steps
+}
+
+/// A step, wherever it was taken.
+struct Told<'a> {
+    node: usize,
+    input: &'a Input<Msg, Timer>,
+    before: Fields,
+    after: Fields,
+    same: bool,
+    saved: bool,
+    sends: Vec<(Id, &'a Msg)>,
+}
+
+impl Told<'_> {
+    fn step(self, number: usize, who: impl Fn(usize) -> String) -> StoryStep {
+        let actor = who(self.node);
+        let (what, kind) = match self.input {
+            Input::Start => (format!("{actor} crashes and starts again"), StepKind::Restart { node: actor.clone() }),
+            Input::Timeout(timer) => {
+                let label = words::timer(timer);
+                (format!("{actor}: its {label} timer runs out"), StepKind::Timeout { node: actor.clone(), label })
+            }
+            Input::Deliver { src, msg } => {
+                let (src, label) = (who(usize::from(*src)), words::message(msg));
+                let what = format!("{actor} receives {label} from {src}");
+                (what, StepKind::Deliver { src, dst: actor.clone(), label })
+            }
+        };
+        let changed = engine::changes(&self.before, &self.after);
+        let mut changes: Vec<String> =
+            changed.iter().map(|(name, before, after)| format!("{name}: {before} → {after}")).collect();
+        if changes.is_empty() && !self.same {
+            changes.push("something that is not shown".into());
+        }
+        if self.saved {
+            changes.push("saves".into());
+        }
+        let sends = self.sends.iter().map(|(dst, message)| (who(usize::from(*dst)), words::message(message)));
+        StoryStep { number, what, kind, changes, sends: sends.collect(), actor, broke: Vec::new() }
+    }
 }
 
 /// Why the last step of a path, or the state that it leads to, breaks `property`.
@@ -99,7 +130,7 @@ pub fn why(system: &System<Party, Referee>, path: &[Action], property: &str) -> 
 
 /// The sequence diagram of a path, for the Explorer.
 pub fn svg(system: &System<Party, Referee>, records: &[StepRecord<Party>]) -> Option<String> {
-    let lanes: Vec<String> = (0..system.universe().actors().len()).map(|index| lane(system, index)).collect();
+    let lanes: Vec<String> = (0..system.universe().actors().len()).map(|index| system.who(index)).collect();
     let steps: Vec<StoryStep> = (1..).zip(records).map(|(number, record)| step(system, number, record)).collect();
     Some(sequence_diagram(&lanes, &steps))
 }
