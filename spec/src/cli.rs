@@ -43,7 +43,7 @@ struct CheckArguments {
     #[arg(long, conflicts_with = "scopes")]
     full: bool,
     /// Worker threads, 1 to 256; as many as there are cores if not given
-    #[arg(long, value_name = "N", value_parser = threads)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = threads)]
     threads: Option<usize>,
     /// Write the report to FILE as JSON
     #[arg(long, value_name = "FILE")]
@@ -55,16 +55,19 @@ struct CheckArguments {
     #[arg(long, conflicts_with_all = ["scopes", "full", "no_reductions", "list", "record"])]
     verify: bool,
     /// Time limit of each scope; one that reaches it is incomplete
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_least_one)]
     seconds: Option<u64>,
     /// Memory limit of the process; a scope that reaches it is incomplete
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_least_one)]
     memory_mib: Option<u64>,
+    /// How long to look for a shorter counterexample
+    #[arg(long, value_name = "N", hide = true)]
+    shortening_seconds: Option<u64>,
     /// Visit every state without reductions
     #[arg(long)]
     no_reductions: bool,
     /// Number mixed into every fingerprint: equal counts under two salts show that no state was lost to a collision
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole)]
     salt: Option<u64>,
 }
 
@@ -83,13 +86,13 @@ enum Command {
         /// The scope to run
         scope: String,
         /// For how long
-        #[arg(long, value_name = "N", default_value_t = 60, value_parser = at_least_one)]
+        #[arg(long, value_name = "N", default_value_t = 60, allow_negative_numbers = true, value_parser = at_least_one)]
         seconds: u64,
         /// The seed of the random choices
-        #[arg(long, value_name = "S", default_value_t = 0)]
+        #[arg(long, value_name = "S", default_value_t = 0, allow_negative_numbers = true, value_parser = whole)]
         seed: u64,
         /// Worker threads, 1 to 256; as many as there are cores if not given
-        #[arg(long, value_name = "N", value_parser = threads)]
+        #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = threads)]
         threads: Option<usize>,
     },
     /// Refute the Go original, with its shortest counterexamples
@@ -113,6 +116,10 @@ fn threads(text: &str) -> Result<usize, String> {
         Ok(number @ 1..=256) => Ok(number),
         _ => Err("give a number of threads from 1 to 256".into()),
     }
+}
+
+fn whole(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "give a whole number from 0 to 2^64 - 1".into())
 }
 
 fn at_least_one(text: &str) -> Result<u64, String> {

@@ -9,14 +9,14 @@ mod matrix;
 mod patch;
 mod workshop;
 
-pub use matrix::{BEGIN, END, Row};
+pub use matrix::{BEGIN, END, Row, Seconds};
 pub use patch::{DIRECTORY, Mutant};
 
 use crate::{
     cli::{Catalogue, Console, ScopeInfo, unknown},
     report::{RunReport, Verdict, files},
 };
-use std::{fs, time::Instant};
+use std::{fs, path::Path, sync::mpsc, time::Instant};
 use workshop::Workshop;
 
 /// Runs the mutants `names`, or all; returns the exit status. The error, one line, is for what keeps the run from beginning.
@@ -29,6 +29,14 @@ pub(crate) fn run(
     let scopes = catalogue.scopes();
     let mutants = patch::read_all(console.root, &scopes)?;
     let chosen = choose(&mutants, names)?;
+    for mutant in &chosen {
+        let known = catalogue.properties(&mutant.scope);
+        if !known.contains(&mutant.property) {
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            let unknown = unknown("property", &mutant.property, &known, "spec/README.md");
+            return Err(format!("{DIRECTORY}/{}.patch: {unknown}", mutant.name));
+        }
+    }
     let readme = console.root.join(matrix::README);
     if write {
         // Before the long run: that the table has a place.
@@ -36,15 +44,32 @@ pub(crate) fn run(
         files::ensure_writable(&readme)?;
     }
     let workshop = Workshop::open(console.root)?;
+    let began = now();
     let mut rows = Vec::new();
-    for (index, mutant) in chosen.iter().enumerate() {
-        let small = scopes.iter().any(|scope: &ScopeInfo| scope.name == mutant.scope && scope.small);
-        let row = refute(&workshop, mutant, small);
-        let _ = writeln!(console.err, "[{}/{}] {}: {}", index + 1, chosen.len(), mutant.name, row.outcome());
-        rows.push(row);
-    }
+    std::thread::scope(|scope| {
+        // The next mutant is built while the present one is checked; no further ahead, since a build takes what a check needs.
+        let (sender, built) = mpsc::sync_channel(0);
+        let (workshop, chosen) = (&workshop, &chosen);
+        scope.spawn(move || {
+            for mutant in chosen {
+                let began = now();
+                let program = workshop.make(mutant);
+                if sender.send((program, began.elapsed().as_secs_f64())).is_err() {
+                    break;
+                }
+            }
+        });
+        for (index, (mutant, (program, seconds))) in chosen.iter().zip(built).enumerate() {
+            let small = scopes.iter().any(|scope: &ScopeInfo| scope.name == mutant.scope && scope.small);
+            let mut row = Row::new(mutant);
+            row.seconds.build = seconds;
+            row.failure = program.and_then(|program| refute(workshop, &program, mutant, small, &mut row)).err();
+            let _ = writeln!(console.err, "[{}/{}] {}: {}", index + 1, chosen.len(), mutant.name, row.outcome());
+            rows.push(row);
+        }
+    });
     workshop.close()?;
-    console.say(&matrix::text(&rows));
+    console.say(&matrix::text(&rows, began.elapsed().as_secs_f64()));
     let survived = rows.iter().any(|row| row.failure.is_some());
     if write {
         if survived {
@@ -56,7 +81,7 @@ pub(crate) fn run(
     Ok(u8::from(survived))
 }
 
-fn read(file: &std::path::Path) -> Result<String, String> {
+fn read(file: &Path) -> Result<String, String> {
     fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", matrix::README).replace('\n', " "))
 }
 
@@ -71,27 +96,24 @@ fn choose<'a>(mutants: &'a [Mutant], names: &[String]) -> Result<Vec<&'a Mutant>
     Ok(mutants.iter().filter(|mutant| names.iter().any(|name| patch::plain(name) == mutant.name)).collect())
 }
 
-/// Applies, builds and checks one mutant.
+/// Checks one mutant, whose check is `program`. The error says why it does not count as refuted.
+fn refute(workshop: &Workshop, program: &Path, mutant: &Mutant, small: bool, row: &mut Row) -> Result<(), String> {
+    let began = now();
+    let refuted = workshop.check(program, &mutant.scope, true).and_then(|run| judge(&run, mutant));
+    row.seconds.reduced = began.elapsed().as_secs_f64();
+    (row.steps, row.states) = refuted?;
+    if small {
+        let began = now();
+        let refuted = workshop.check(program, &mutant.scope, false).and_then(|run| judge(&run, mutant));
+        row.seconds.unreduced = began.elapsed().as_secs_f64();
+        row.states_without_reductions = Some(refuted.map_err(|error| format!("without reductions, {error}"))?.1);
+    }
+    Ok(())
+}
+
 #[allow(clippy::disallowed_methods, reason = "how long a mutant takes is printed")]
-fn refute(workshop: &Workshop, mutant: &Mutant, small: bool) -> Row {
-    let began = Instant::now();
-    let mut row = Row::new(mutant);
-    let mut attempt = || -> Result<(), String> {
-        workshop.restore()?;
-        workshop.apply(mutant)?;
-        workshop.build()?;
-        let run = workshop.check(&mutant.scope, true)?;
-        (row.steps, row.states) = judge(&run, mutant)?;
-        if small {
-            let run = workshop.check(&mutant.scope, false).map_err(|error| format!("without reductions, {error}"))?;
-            let (_, states) = judge(&run, mutant).map_err(|error| format!("without reductions, {error}"))?;
-            row.states_without_reductions = Some(states);
-        }
-        Ok(())
-    };
-    row.failure = attempt().err();
-    row.seconds = began.elapsed().as_secs_f64();
-    row
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// The length of the counterexample and the states visited, if the run refutes the mutant by the property that it names.
@@ -109,11 +131,11 @@ fn judge(run: &RunReport, mutant: &Mutant) -> Result<(usize, u64), String> {
     Err(if !names.contains(&mutant.property.as_str()) {
         unknown("property", &mutant.property, &names, "its scope's report")
     } else if !violated.is_empty() {
-        format!("refuted by {} only", violated.join(", "))
+        format!("survived: refuted by {} only, not by the property that it names", violated.join(", "))
     } else if !scope.exhausted {
         format!("survived: incomplete, {}", scope.why_incomplete.as_deref().unwrap_or("not exhausted"))
     } else {
-        "survived".into()
+        "survived: its scope was exhausted, and everything holds".into()
     })
 }
 

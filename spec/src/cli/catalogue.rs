@@ -27,6 +27,8 @@ pub struct RunOptions {
     pub seconds: Option<u64>,
     /// Memory limit of the process, if any.
     pub memory_mib: Option<u64>,
+    /// How long to look for a shorter counterexample.
+    pub shortening_seconds: u64,
     /// Whether to reduce the state space.
     pub reductions: bool,
     /// Mixed into every fingerprint.
@@ -37,7 +39,7 @@ impl Default for RunOptions {
     /// As many threads as cores, no limits, with reductions.
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(256));
-        RunOptions { threads, seconds: None, memory_mib: None, reductions: true, salt: 0 }
+        RunOptions { threads, seconds: None, memory_mib: None, shortening_seconds: 30, reductions: true, salt: 0 }
     }
 }
 
@@ -82,6 +84,9 @@ pub trait Catalogue {
 
     /// Follows random runs of scope `name`. What no run breaks is [`crate::report::Verdict::Incomplete`].
     fn simulate(&self, name: &str, options: &SimulateOptions, progress: &mut dyn FnMut(Progress)) -> ScopeRun;
+
+    /// The names of the properties that are judged in scope `name`.
+    fn properties(&self, name: &str) -> Vec<String>;
 
     /// Whether scope `name` begins as it should; the error says in one line what its scripted beginning breaks.
     fn begin(&self, name: &str) -> Result<(), String>;

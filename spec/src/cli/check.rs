@@ -100,6 +100,7 @@ fn options(arguments: &CheckArguments) -> RunOptions {
         threads: arguments.threads.unwrap_or(default.threads),
         seconds: arguments.seconds,
         memory_mib: arguments.memory_mib,
+        shortening_seconds: arguments.shortening_seconds.unwrap_or(default.shortening_seconds),
         reductions: !arguments.no_reductions,
         salt: arguments.salt.unwrap_or(default.salt),
     }

@@ -5,6 +5,7 @@ use super::{
     check::{find, tell, with_progress},
 };
 use crate::report::{ScopeReport, Verdict, files, table};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 
 pub(super) fn explore(
@@ -35,7 +36,10 @@ fn free(address: &str) -> Result<SocketAddr, String> {
     let address = resolved.next().ok_or_else(|| format!("--address {address}: no such host; {advice}"))?;
     let listener = TcpListener::bind(address);
     let bound = listener.and_then(|listener| listener.local_addr());
-    bound.map_err(|error| format!("cannot listen on {address}: {error}; stop who does, or {advice}"))
+    bound.map_err(|error| {
+        let stop = if error.kind() == ErrorKind::AddrInUse { "stop who does, or " } else { "" };
+        format!("cannot listen on {address}: {error}; {stop}{advice}")
+    })
 }
 
 pub(super) fn simulate(

@@ -66,6 +66,10 @@ impl Catalogue for Fake {
         run
     }
 
+    fn properties(&self, _: &str) -> Vec<String> {
+        vec!["agreement".into()]
+    }
+
     fn begin(&self, _: &str) -> Result<(), String> {
         if self.begins.get() { Ok(()) } else { Err("beginning: client 3 has no request in flight".into()) }
     }
@@ -132,7 +136,14 @@ fn options_reach_the_engine() {
         &fake,
         &["one-slot", "--threads", "3", "--seconds", "5", "--memory-mib", "100", "--no-reductions", "--salt", "9"],
     );
-    let expected = RunOptions { threads: 3, seconds: Some(5), memory_mib: Some(100), reductions: false, salt: 9 };
+    let expected = RunOptions {
+        threads: 3,
+        seconds: Some(5),
+        memory_mib: Some(100),
+        reductions: false,
+        salt: 9,
+        ..RunOptions::default()
+    };
     assert_eq!(*fake.asked.borrow(), [("one-slot".to_string(), expected)]);
 }
 
@@ -180,7 +191,14 @@ fn mistakes_are_answered_in_one_line() {
     refused(&["explore"], &["<SCOPE>", "--help"]);
     refused(&["--threads", "0"], &["--threads", "1 to 256"]);
     refused(&["--threads", "many"], &["--threads", "1 to 256"]);
+    refused(&["--threads", "-1"], &["--threads", "1 to 256"]);
     refused(&["--seconds", "0"], &["--seconds", "at least 1"]);
+    refused(&["--memory-mib", "0"], &["--memory-mib", "at least 1"]);
+    refused(&["--salt", "x"], &["'x'", "--salt", "give a whole number"]);
+    refused(&["--salt", "-1"], &["'-1'", "--salt", "give a whole number"]);
+    refused(&["simulate", "one-slot", "--seed", "x"], &["--seed", "give a whole number"]);
+    refused(&["simulate", "one-slot", "--seconds", "0"], &["--seconds", "at least 1"]);
+    refused(&["simulate", "one-slot", "explore", "one-slot"], &["unexpected argument 'explore'"]);
     refused(&["--thread", "1"], &["'--thread'", "'--threads'"]);
     refused(&["--full", "one-slot"], &["--full", "cannot be used with"]);
     refused(&["--record", "one-slot"], &["--record"]);
@@ -188,7 +206,31 @@ fn mistakes_are_answered_in_one_line() {
     refused(&["--threads", "1", "explore", "one-slot"], &["explore"]);
     refused(&["explore", "one-slot", "--address", "nowhere"], &["--address nowhere"]);
     refused(&["mutants", "a", "--write"], &["--write"]);
+    refused(&["explore", "one-slot", "--address", "127.0.0.1:99999"], &["--address 127.0.0.1:99999", "port"]);
     refused(&["mutants"], &["spec/mutants"]);
+}
+
+#[test]
+fn a_mutant_that_cannot_be_meant_is_refused_before_anything_is_built() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("spec/mutants");
+    fs::create_dir_all(&directory).unwrap();
+    let refused = |text: &str, expected: &str| {
+        fs::write(directory.join("bug.patch"), text).unwrap();
+        let (status, out, err) = check_in(root.path(), &Fake::new(), &["mutants"]);
+        assert_eq!((status, out.as_str(), err.lines().count()), (2, "", 1), "{err}");
+        assert!(err.starts_with("check: spec/mutants/bug.patch") && err.contains(expected), "{err}");
+        assert!(!root.path().join("target").exists(), "nothing is built");
+    };
+    let whole = "Mutant: m\nFrom: f\nScope: one-slot\nProperty: agreement\n\n--- a/x\n";
+    refused("--- a/x\n+++ b/x\n", "no `Mutant:` before the diff");
+    refused("", "no `Mutant:` before the diff");
+    refused(&whole.replace("one-slot", "one-slto"), "there is no scope `one-slto`; nearest is `one-slot`");
+    refused(&whole.replace("agreement", "agreemnt"), "there is no property `agreemnt`; nearest is `agreement`");
+    refused(&whole.replace("--- a/x\n", ""), "no diff follows the header");
+    fs::remove_file(directory.join("bug.patch")).unwrap();
+    let (status, _, err) = check_in(root.path(), &Fake::new(), &["mutants"]);
+    assert_eq!((status, err.as_str()), (2, "check: there is no mutant in spec/mutants\n"));
 }
 
 #[test]
@@ -205,6 +247,8 @@ fn an_unwritable_report_is_refused_before_anything_runs() {
         &["--json", "absent/report.json", "give"],
     );
     refused(&["--json", root.path().to_str().unwrap()], &["--json", "directory"]);
+    refused(&["--json", ""], &["--json"]);
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "nothing is left behind");
 }
 
 #[test]

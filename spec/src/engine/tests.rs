@@ -4,8 +4,8 @@ mod toys;
 
 use self::toys::{Chosen, Maker, Paxos, Pinger, Reviver, Stored};
 use super::{
-    Ghost, Limits, NoGhost, RunOptions, Settings, State, Stop, Strategy, Subject, System, encode, replay, run, seek,
-    shorten, walk,
+    Ghost, Limits, NoGhost, RunOptions, Settings, SimulationOptions, State, Stop, Strategy, Subject, System, encode,
+    replay, run, seek, shorten, simulate, thin, walk,
 };
 use stateright::Model;
 use stateright::actor::{Actor, ActorModel, Envelope, Network};
@@ -158,6 +158,32 @@ fn verdicts_are_the_same_with_and_without_the_reduction() {
             assert_eq!(encode(&system, short).split('/').count(), short.len() + 1);
         }
     }
+}
+
+#[test]
+fn random_runs_of_one_seed_are_the_same_and_what_they_break_is_shortened() {
+    let walk = |bug, seed| {
+        let mut actors = Paxos::cluster(3, 2);
+        actors.iter_mut().for_each(|actor| actor.bug = bug);
+        let system = System::new(actors, Chosen { quorum: 2 }, restarting(3, true));
+        let time = Duration::from_secs(if bug.is_none() { 1 } else { 60 });
+        let options = SimulationOptions { threads: 1, seed, first: 0, time, steps_max: usize::MAX };
+        (simulate(&system, &options, |_| {}), system)
+    };
+    let (first, system) = walk(Some(Stored::Forgets), 7);
+    let again = walk(Some(Stored::Forgets), 7).0;
+    assert!(first.violating.is_some() && !first.outcome.exhausted);
+    assert_eq!((first.violating, &first.outcome.violations), (again.violating, &again.outcome.violations));
+    let name = first.outcome.violations[0];
+    let path = &first.outcome.discoveries[name];
+    assert_eq!(path, &again.outcome.discoveries[name]);
+    let thinner = thin(&system, name, path);
+    assert!(thinner.len() <= path.len());
+    assert!(system.violated(super::walk(&system, &thinner).last().unwrap()).contains(&name));
+
+    let (sound, _) = walk(None, 7);
+    assert_eq!((sound.violating, sound.outcome.stop), (None, Some(Stop::Time)));
+    assert!(sound.outcome.violations.is_empty() && sound.outcome.discoveries.contains_key("chosen"));
 }
 
 #[test]

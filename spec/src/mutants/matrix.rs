@@ -10,6 +10,17 @@ pub const BEGIN: &str = "<!-- mutants:begin -->";
 /// The line after it.
 pub const END: &str = "<!-- mutants:end -->";
 
+/// How long a mutant took, by phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Seconds {
+    /// Applying and building it.
+    pub build: f64,
+    /// Checking it.
+    pub reduced: f64,
+    /// Checking it without reductions.
+    pub unreduced: f64,
+}
+
 /// What came of one mutant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
@@ -27,8 +38,8 @@ pub struct Row {
     pub states: u64,
     /// The same without reductions, where the scope is small.
     pub states_without_reductions: Option<u64>,
-    /// Wall time, building included.
-    pub seconds: f64,
+    /// Wall time.
+    pub seconds: Seconds,
     /// Why it does not count as refuted, if so.
     pub failure: Option<String>,
 }
@@ -43,16 +54,21 @@ impl Row {
             steps: 0,
             states: 0,
             states_without_reductions: None,
-            seconds: 0.0,
+            seconds: Seconds::default(),
             failure: None,
         }
     }
 
     /// What came of it, in one line.
     pub(super) fn outcome(&self) -> String {
+        let Seconds { build, reduced, unreduced } = self.seconds;
+        let mut took = format!("built in {}, checked in {}", duration(build), duration(reduced));
+        if unreduced > 0.0 {
+            took += &format!(" and, unreduced, in {}", duration(unreduced));
+        }
         match &self.failure {
-            Some(failure) => format!("FAILED: {failure}"),
-            None => format!("refuted by {} in {} steps, {}", self.property, self.steps, duration(self.seconds)),
+            Some(failure) => format!("FAILED: {failure} ({took})"),
+            None => format!("refuted by {} in {} steps ({took})", self.property, self.steps),
         }
     }
 
@@ -67,15 +83,15 @@ impl Row {
             found(self.steps.to_string()),
             found(thousands(self.states)),
             self.states_without_reductions.map_or_else(|| "–".into(), thousands),
-            duration(self.seconds),
+            duration(self.seconds.reduced + self.seconds.unreduced),
         ]
     }
 }
 
 const HEADERS: [&str; 7] = ["mutant", "property", "scope", "steps", "states", "unreduced", "time"];
 
-/// The matrix for people, with what failed below it.
-pub(super) fn text(rows: &[Row]) -> String {
+/// The matrix for people, with what failed below it, and how long it all took.
+pub(super) fn text(rows: &[Row], seconds: f64) -> String {
     let lines: Vec<[String; 7]> =
         std::iter::once(HEADERS.map(String::from)).chain(rows.iter().map(Row::cells)).collect();
     let widths: Vec<usize> =
@@ -93,9 +109,16 @@ pub(super) fn text(rows: &[Row]) -> String {
     for row in &failed {
         text += &format!("{}: {}\n", row.mutant, row.outcome());
     }
-    let seconds = duration(rows.iter().map(|row| row.seconds).sum());
-    text +=
-        &format!("{} of {} refuted by the property that they name, {seconds}", rows.len() - failed.len(), rows.len());
+    let sum = |phase: fn(&Seconds) -> f64| duration(rows.iter().map(|row| phase(&row.seconds)).sum());
+    text += &format!(
+        "{} of {} refuted by the property that they name, in {}: built in {}, checked in {} and, unreduced, in {}",
+        rows.len() - failed.len(),
+        rows.len(),
+        duration(seconds),
+        sum(|s| s.build),
+        sum(|s| s.reduced),
+        sum(|s| s.unreduced),
+    );
     text
 }
 
@@ -125,7 +148,7 @@ pub(super) fn replaced(document: &str, table: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Row, markdown, replaced, text};
+    use super::{Row, Seconds, markdown, replaced, text};
 
     fn rows() -> Vec<Row> {
         let found = Row {
@@ -136,7 +159,7 @@ mod tests {
             steps: 6,
             states: 1234,
             states_without_reductions: Some(56789),
-            seconds: 12.0,
+            seconds: Seconds { build: 5.0, reduced: 9.0, unreduced: 3.0 },
             failure: None,
         };
         let survived = Row { mutant: "idle".into(), steps: 0, failure: Some("survived".into()), ..found.clone() };
@@ -149,9 +172,9 @@ mod tests {
 mutant   property       scope     steps  states  unreduced    time
 forgets  promises-kept  one-slot      6   1,234     56,789  12.0 s
 idle     promises-kept  one-slot      –       –          –  12.0 s
-idle: FAILED: survived
-1 of 2 refuted by the property that they name, 24.0 s";
-        assert_eq!(text(&rows()), expected);
+idle: FAILED: survived (built in 5.00 s, checked in 9.00 s and, unreduced, in 3.00 s)
+1 of 2 refuted by the property that they name, in 20.0 s: built in 10.0 s, checked in 18.0 s and, unreduced, in 6.00 s";
+        assert_eq!(text(&rows(), 20.0), expected);
     }
 
     #[test]

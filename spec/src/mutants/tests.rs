@@ -34,9 +34,12 @@ fn only_the_property_that_is_named_refutes_a_mutant() {
 
     let mut run = report();
     run.scopes[0].properties[1].verdict = Verdict::Violated;
-    assert_eq!(judge(&run, &mutant("a")).unwrap_err(), "refuted by validity only");
+    assert_eq!(
+        judge(&run, &mutant("a")).unwrap_err(),
+        "survived: refuted by validity only, not by the property that it names"
+    );
     let mut run = report();
-    assert_eq!(judge(&run, &mutant("a")).unwrap_err(), "survived");
+    assert_eq!(judge(&run, &mutant("a")).unwrap_err(), "survived: its scope was exhausted, and everything holds");
     run.scopes[0].exhausted = false;
     run.scopes[0].why_incomplete = Some("time limit of 180 s".into());
     assert_eq!(judge(&run, &mutant("a")).unwrap_err(), "survived: incomplete, time limit of 180 s");
@@ -116,6 +119,10 @@ impl Catalogue for Scopes {
     fn simulate(&self, _: &str, _: &SimulateOptions, _: &mut dyn FnMut(Progress)) -> ScopeRun {
         unreachable!("mutants run in a process of their own")
     }
+    fn properties(&self, _: &str) -> Vec<String> {
+        vec!["agreement".into()]
+    }
+
     fn begin(&self, _: &str) -> Result<(), String> {
         Ok(())
     }
@@ -147,8 +154,8 @@ fn a_toy_workspace_goes_through_the_whole_run() {
     assert_eq!(status, 1, "{out}{err}");
     for line in [
         "garbled: FAILED: does not build: error[E0425]",
-        "idle: FAILED: survived\n",
-        "masked: FAILED: survived\n",
+        "idle: FAILED: survived: its scope was exhausted",
+        "masked: FAILED: survived: its scope was exhausted",
         "stale: FAILED: spec/mutants/stale.patch does not apply: error: ",
         "1 of 5 refuted by the property that they name",
     ] {

@@ -16,16 +16,20 @@ use std::{
 
 const COPY: &str = "target/mutants/work";
 const BUILD: &str = "target/mutants/build";
+const BUILT: &str = "target/mutants/built";
 /// Time that a scope is given to refute a mutant.
 const CHECK_SECONDS: u64 = 180;
 /// What a check that does not heed its limit is given on top.
 const GRACE_SECONDS: u64 = 60;
 const BUILD_SECONDS: u64 = 1200;
+/// Time to shorten a counterexample, of which the matrix shows nothing but the length.
+const SHORTENING_SECONDS: u64 = 2;
 
 pub(super) struct Workshop {
     root: PathBuf,
     copy: PathBuf,
     build: PathBuf,
+    built: PathBuf,
 }
 
 struct Ended {
@@ -42,23 +46,37 @@ impl Workshop {
                 .and_then(|()| fs::canonicalize(&path))
                 .map_err(|e| format!("cannot make {directory}: {e}"))
         };
-        let workshop = Workshop { root: root.to_path_buf(), copy: make(COPY)?, build: make(BUILD)? };
+        let (copy, build, built) = (make(COPY)?, make(BUILD)?, make(BUILT)?);
+        let workshop = Workshop { root: root.to_path_buf(), copy, build, built };
         workshop.restore()?;
         Ok(workshop)
     }
 
-    /// Leaves the copy without a mutant.
+    /// Leaves the copy without a mutant, and no mutant's check.
     pub(super) fn close(&self) -> Result<(), String> {
+        let _ = fs::remove_dir_all(&self.built);
         self.restore()
     }
 
+    /// Builds a mutant's check, and puts it aside, so that the next one can be built meanwhile.
+    pub(super) fn make(&self, mutant: &Mutant) -> Result<PathBuf, String> {
+        self.restore()?;
+        self.apply(mutant)?;
+        self.build()?;
+        let name = |stem: &str| format!("{stem}{}", std::env::consts::EXE_SUFFIX);
+        let program = self.built.join(name(&mutant.name));
+        fs::copy(self.build.join("debug").join(name("check")), &program)
+            .map_err(|error| format!("cannot put {} aside: {error}", program.display()))?;
+        Ok(program)
+    }
+
     /// Makes the copy equal to the workspace again.
-    pub(super) fn restore(&self) -> Result<(), String> {
+    fn restore(&self) -> Result<(), String> {
         mirror(&self.root, &self.copy, true).map_err(|error| format!("cannot copy the workspace to {COPY}: {error}"))
     }
 
     /// Applies a mutant's patch to the copy.
-    pub(super) fn apply(&self, mutant: &Mutant) -> Result<(), String> {
+    fn apply(&self, mutant: &Mutant) -> Result<(), String> {
         let file = fs::canonicalize(&mutant.file).map_err(|error| format!("cannot read its patch: {error}"))?;
         let mut git = Command::new("git");
         git.args(["apply", "--whitespace=nowarn"]).arg(&file);
@@ -83,7 +101,7 @@ impl Workshop {
     }
 
     /// Builds the check in the copy.
-    pub(super) fn build(&self) -> Result<(), String> {
+    fn build(&self) -> Result<(), String> {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo
             .args(["build", "--quiet", "--locked", "--package", "paxos-spec", "--bin", "check", "--target-dir"])
@@ -94,13 +112,14 @@ impl Workshop {
         if ended.status.success() { Ok(()) } else { Err(format!("does not build: {}", said(&ended.stderr, "error"))) }
     }
 
-    /// Runs the check on one scope, and reads its report.
-    pub(super) fn check(&self, scope: &str, reductions: bool) -> Result<RunReport, String> {
+    /// Runs a mutant's check on one scope, and reads its report.
+    pub(super) fn check(&self, program: &Path, scope: &str, reductions: bool) -> Result<RunReport, String> {
         let report = self.copy.join("target").join("report.json");
         let _ = fs::remove_file(&report);
         fs::create_dir_all(self.copy.join("target")).map_err(|error| format!("cannot make {COPY}/target: {error}"))?;
-        let mut check = Command::new(self.build.join("debug").join(format!("check{}", std::env::consts::EXE_SUFFIX)));
+        let mut check = Command::new(program);
         check.arg(scope).arg("--json").arg(&report).args(["--seconds", &CHECK_SECONDS.to_string()]);
+        check.args(["--shortening-seconds", &SHORTENING_SECONDS.to_string()]);
         if !reductions {
             check.arg("--no-reductions");
         }

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How long a counterexample is shortened.
+/// How long a counterexample of random runs is shortened.
 const SHORTENING: Duration = Duration::from_secs(30);
 /// Distinct steps of nodes after which random runs go on with an empty memory.
 const REMEMBERED_MAX: usize = 2_000_000;
@@ -58,8 +58,9 @@ impl Catalogue for Scopes {
         };
         let run_options = engine::RunOptions { threads: options.threads, strategy: Strategy::Dfs, limits };
         let outcome = engine::run(&system, &run_options, |now| progress(progress_of(now)));
-        let counterexamples =
-            outcome.violations.iter().map(|name| counterexample(&scope, &system, &outcome, name)).collect();
+        let shortening = Duration::from_secs(options.shortening_seconds);
+        let tell = |name: &&'static str| counterexample(&scope, &system, &outcome, name, shortening);
+        let counterexamples = outcome.violations.iter().map(tell).collect();
         ScopeRun { report: report(&scope, &system, &outcome), counterexamples }
     }
 
@@ -100,8 +101,8 @@ impl Catalogue for Scopes {
                 total = Some(outcome);
                 continue;
             }
-            let counterexamples =
-                outcome.violations.iter().map(|name| counterexample(&scope, &system, &outcome, name)).collect();
+            let tell = |name: &&'static str| counterexample(&scope, &system, &outcome, name, SHORTENING);
+            let counterexamples = outcome.violations.iter().map(tell).collect();
             let mut report = report(&scope, &system, &outcome);
             report.why_incomplete = Some(match found.violating {
                 Some(run) => format!("stopped at run {run} of seed {}", options.seed),
@@ -109,6 +110,10 @@ impl Catalogue for Scopes {
             });
             return ScopeRun { report, counterexamples };
         }
+    }
+
+    fn properties(&self, name: &str) -> Vec<String> {
+        judged(&Self::find(name), true).into_iter().map(str::to_owned).collect()
     }
 
     fn begin(&self, name: &str) -> Result<(), String> {
@@ -195,15 +200,20 @@ fn report(scope: &Scope, system: &System<Party, Referee>, outcome: &Outcome) -> 
     }
 }
 
-/// A scope whose scripted beginning is a violation: nothing can be explored from there.
-pub(super) fn spoilt(scope: &Scope, broken: &Broken, reductions: bool) -> ScopeRun {
-    let violated = |name: &str| broken.properties.iter().any(|(other, _)| *other == name);
+/// The names of the properties that are judged in a scope.
+fn judged(scope: &Scope, reductions: bool) -> Vec<&'static str> {
     let referee = Referee::new(scope.clone(), scope.judge());
     let rules = engine::Ghost::rules(&referee).into_iter().map(|rule| rule.name);
     let own = [(NO_PANIC, true), (DEAD_STAYS_DEAD, reductions), (BEGINNING, !scope.prefix.is_empty())];
     let own = own.into_iter().filter(|(_, judged)| *judged).map(|(name, _)| name);
     let predicates = engine::Ghost::predicates(&referee).into_iter().map(|predicate| predicate.name);
-    let properties = rules.chain(own).chain(predicates).map(|name| PropertyReport {
+    rules.chain(own).chain(predicates).collect()
+}
+
+/// A scope whose scripted beginning is a violation: nothing can be explored from there.
+pub(super) fn spoilt(scope: &Scope, broken: &Broken, reductions: bool) -> ScopeRun {
+    let violated = |name: &str| broken.properties.iter().any(|(other, _)| *other == name);
+    let properties = judged(scope, reductions).into_iter().map(|name| PropertyReport {
         name: name.into(),
         verdict: if violated(name) { Verdict::Violated } else { Verdict::Incomplete },
     });
@@ -239,9 +249,10 @@ fn counterexample(
     system: &System<Party, Referee>,
     outcome: &Outcome,
     property: &'static str,
+    shortening: Duration,
 ) -> Counterexample {
     let found = engine::thin(system, property, &outcome.discoveries[property]);
-    let limits = Limits { time: Some(SHORTENING), unique: None, memory: None };
+    let limits = Limits { time: Some(shortening), unique: None, memory: None };
     let options = engine::RunOptions { threads: 1, strategy: Strategy::Bfs, limits };
     let path: Vec<Action> = engine::shorten(system, property, found.len(), &options).unwrap_or_else(|| found.clone());
     let mut explanation = story::why(system, &path, property);

@@ -266,12 +266,12 @@ fn replica(state: &State<Audit>) -> Fields {
         let of = session
             .owner
             .map_or_else(|| "a client's".into(), |(node, life)| format!("node {}'s in life {life}", usize::from(node)));
-        let replies = listed(&session.done, |(sequence, what)| format!("{sequence} {}", done(what)));
-        let text = format!(
-            "{of}, used in slot {}, acknowledged below {}, replies: {replies}",
-            session.used, session.acknowledged_below
-        );
-        fields.push((format!("session {id:?}"), text));
+        let below = session.acknowledged_below;
+        let below = if below > 1 { format!(", acknowledged below {below}") } else { String::new() };
+        fields.push((format!("session {id:?}"), format!("{of}, used in slot {}{below}", session.used)));
+        for (sequence, what) in &session.done {
+            fields.push((format!("reply to {id:?}#{sequence}"), done(what)));
+        }
     }
     fields.extend(gateway(&state.gateway));
     fields
