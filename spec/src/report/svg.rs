@@ -65,7 +65,7 @@ pub fn sequence_diagram(lanes: &[String], steps: &[StoryStep]) -> String {
         text(x + 10, y + 4, colour, &step.number.to_string());
         text(plot.right(), y + 4, colour, &labels[index]);
         for (line, rule) in step.broke.iter().enumerate() {
-            text(plot.right() + 4 * CHARACTER, y + 4 + (line + 1) * ROW * 2 / 3, BROKEN_TEXT, rule);
+            text(plot.right() + 4 * CHARACTER, y + 4 + (line + 1) * ROW * 2 / 3, BROKEN_TEXT, &shown(rule));
         }
     }
     svg.push_str("</svg>\n");
@@ -108,7 +108,8 @@ fn all_lanes(first: &[String], steps: &[StoryStep]) -> Vec<String> {
         step.sends.iter().for_each(|(receiver, _)| add(receiver));
     }
     if first.is_empty() {
-        lanes.sort();
+        // The replicas stand together, the clients beside them.
+        lanes.sort_by_key(|name| (!name.starts_with("node"), name.clone()));
     }
     lanes
 }
@@ -133,8 +134,17 @@ fn label(step: &StoryStep) -> String {
     }
 }
 
+/// As much of a reason as a diagram has room for; the story has all of it.
+fn shown(rule: &str) -> String {
+    const CHARACTERS_MAX: usize = 100;
+    match rule.char_indices().nth(CHARACTERS_MAX) {
+        Some((end, _)) => format!("{}…", &rule[..end]),
+        None => rule.to_string(),
+    }
+}
+
 fn label_width(step: &StoryStep, label: &str) -> usize {
-    let rule = step.broke.iter().map(|rule| 4 + rule.chars().count()).max().unwrap_or(0);
+    let rule = step.broke.iter().map(|rule| 4 + shown(rule).chars().count()).max().unwrap_or(0);
     rule.max(label.chars().count()) * CHARACTER
 }
 

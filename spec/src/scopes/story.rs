@@ -3,7 +3,8 @@
 use super::prefix::{Broken, Played};
 use super::referee::Referee;
 use super::words::{self, Fields};
-use crate::engine::{self, Action, StepRecord, System};
+use crate::engine::{self, Action, State, StepRecord, System};
+use crate::properties::judge::Rule;
 use crate::properties::party::{Msg, Party};
 use crate::report::svg::sequence_diagram;
 use crate::report::{StepKind, StoryStep};
@@ -20,8 +21,7 @@ pub fn steps(system: &System<Party, Referee>, path: &[Action]) -> Vec<StoryStep>
         if named.is_empty() {
             return Vec::new();
         }
-        let view = system.view(&states[index]);
-        let reasons = system.universe().ghost().reasons(view.record(), &records[index]);
+        let reasons = reasons(system, &states[index], &states[index + 1], &records[index]);
         let reason = |name: &str| reasons.iter().find(|(rule, _)| rule.name() == name).map(|(_, why)| why);
         let told = |name: &str| reason(name).map_or_else(|| name.to_owned(), |why| format!("{name}: {why}"));
         named.into_iter().map(told).collect()
@@ -31,6 +31,22 @@ pub fn steps(system: &System<Party, Referee>, path: &[Action]) -> Vec<StoryStep>
         .enumerate()
         .map(|(index, record)| StoryStep { broke: broke(index), ..step(system, index + 1, record) });
     told.collect()
+}
+
+/// The rules that a step breaks, each with the reason; a history is told by its answers.
+fn reasons(
+    system: &System<Party, Referee>,
+    before: &State,
+    after: &State,
+    record: &StepRecord<Party>,
+) -> Vec<(Rule, String)> {
+    let mut reasons = system.universe().ghost().reasons(system.view(before).record(), record);
+    for (_, why) in reasons.iter_mut().filter(|(rule, _)| *rule == Rule::Linearizable) {
+        let told = words::record(system.view(after).record()).into_iter().filter(|(name, _)| name.starts_with("item "));
+        let told: Vec<String> = told.map(|(name, value)| format!("{name}: {value}")).collect();
+        *why = format!("no order explains these answers: {}", told.join("; "));
+    }
+    reasons
 }
 
 fn step(system: &System<Party, Referee>, number: usize, record: &StepRecord<Party>) -> StoryStep {
@@ -116,16 +132,16 @@ impl Told<'_> {
 pub fn why(system: &System<Party, Referee>, path: &[Action], property: &str) -> String {
     let states = engine::walk(system, path);
     let records = engine::replay(system, path);
+    let no_progress = |state| system.universe().ghost().no_progress(&system.view(state));
     let (Some(last), Some(state)) = (records.last(), states.last()) else {
-        return format!("{property} is broken at the start");
+        return no_progress(system.start()).unwrap_or_else(|| format!("{property} is broken at the start"));
     };
     if let Some(said) = &last.panicked {
         return format!("a handler panicked: {said}");
     }
-    let view = system.view(&states[states.len().saturating_sub(2)]);
-    let reasons = system.universe().ghost().reasons(view.record(), last);
+    let reasons = reasons(system, &states[states.len().saturating_sub(2)], state, last);
     let reason = reasons.into_iter().find(|(rule, _)| rule.name() == property).map(|(_, why)| why);
-    reason.or_else(|| system.universe().ghost().no_progress(&system.view(state))).unwrap_or_else(|| property.into())
+    reason.or_else(|| no_progress(state)).unwrap_or_else(|| property.into())
 }
 
 /// The sequence diagram of a path, for the Explorer.
