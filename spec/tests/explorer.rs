@@ -1,5 +1,7 @@
 //! `check explore` as a child process: what it serves is what a browser needs.
 
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a browser has sockets and a clock")]
+
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

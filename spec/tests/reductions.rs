@@ -6,7 +6,7 @@
 use paxos_spec::engine::Ghost;
 use paxos_spec::scopes::{Scope, Variation, catalogue};
 use stateright::{Expectation, Model};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What of the scopes is small enough without reductions, besides those that say so.
@@ -17,7 +17,7 @@ struct Seen {
     states: usize,
     nodes: BTreeSet<(usize, u64)>,
     records: BTreeSet<u64>,
-    together: HashSet<u64>,
+    together: BTreeSet<u64>,
     violated: BTreeSet<&'static str>,
     witnessed: BTreeSet<&'static str>,
 }
@@ -31,7 +31,7 @@ fn digest(value: &impl Hash) -> u64 {
 fn visit(scope: &Scope, reduce: bool) -> Seen {
     let system = scope.system(Variation { salt: 0, reduce }).unwrap_or_else(|broken| panic!("{}", broken.why()));
     let predicates = system.universe().ghost().predicates();
-    let (mut seen, mut known, mut digests) = (Seen::default(), HashSet::new(), HashMap::new());
+    let (mut seen, mut known, mut digests) = (Seen::default(), BTreeSet::new(), BTreeMap::new());
     let mut pending = system.init_states();
     while let Some(state) = pending.pop() {
         if !known.insert(digest(&state)) {
