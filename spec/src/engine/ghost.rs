@@ -189,6 +189,11 @@ impl<'a, A: Subject, G: Ghost<A>> View<'a, A, G> {
         self.universe.local(self.state.locals[node])
     }
 
+    /// The number of the local state of a node: the same number, the same local state.
+    pub fn local_number(&self, node: usize) -> u32 {
+        self.state.locals[node]
+    }
+
     /// The local states of all nodes, in order.
     pub fn locals(&self) -> impl Iterator<Item = &'a Local<A>> + use<'a, A, G> {
         let universe = self.universe;

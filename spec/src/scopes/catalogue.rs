@@ -3,6 +3,7 @@
 mod ballots;
 mod clients;
 mod leadership;
+mod partitions;
 mod reads;
 
 use super::prefix::Play;
@@ -97,6 +98,7 @@ pub fn scopes() -> Vec<Scope> {
     all.extend(reads::scopes());
     all.extend(clients::scopes());
     all.extend(leadership::scopes());
+    all.extend(partitions::scopes());
     all
 }
 

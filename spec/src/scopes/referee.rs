@@ -4,13 +4,17 @@ use super::prefix::Beginning;
 use super::witness::{WITNESS_RULES, Witness};
 use super::{Scope, words};
 use crate::engine::{self, Cost, Depends, Ghost, Local, Observed, Predicate, StepRecord, StepView, View};
+use crate::properties::audit::Audit;
 use crate::properties::judge::{Judge, Rule, Seen};
 use crate::properties::party::{Msg, Party, PartyState};
-use crate::properties::progress::{self, Frozen};
+use crate::properties::progress::{self, Frozen, Links};
 use crate::properties::record::Record;
+use dashmap::DashMap;
 use paxos_model::replica::message::Message;
 use paxos_model::replica::{Replica, Role, Timer};
 use paxos_model::trace::Input;
+use rustc_hash::FxBuildHasher;
+use smallvec::SmallVec;
 use stateright::Expectation;
 use stateright::actor::Id;
 use std::collections::BTreeMap;
@@ -19,14 +23,15 @@ use std::collections::BTreeMap;
 pub struct Referee {
     scope: Scope,
     judge: Judge,
-    nodes: Vec<Replica<crate::properties::audit::Audit>>,
+    nodes: Vec<Replica<Audit>>,
+    progress: DashMap<(usize, SmallVec<[u32; 5]>), bool, FxBuildHasher>,
 }
 
 impl Referee {
     /// For `scope`, with its judge.
     pub fn new(scope: Scope, judge: Judge) -> Self {
         let nodes = scope.nodes();
-        Referee { scope, judge, nodes }
+        Referee { scope, judge, nodes, progress: DashMap::default() }
     }
 
     fn seen<'a>(step: &StepView<'a, Party>, sends: &'a [(Id, Msg)]) -> Seen<'a> {
@@ -65,22 +70,38 @@ impl Referee {
         self.judge.observe(record, &seen).1
     }
 
-    /// Why a leader would not emerge, or not serve, from the states of the replicas in `view`.
+    /// Why a leader would not emerge, or not serve, or not stay, from the states of the replicas in `view`.
     pub fn no_progress(&self, view: &View<'_, Party, Referee>) -> Option<String> {
-        let frozen: BTreeMap<Id, Frozen> = (0..self.scope.replicas)
-            .filter_map(|node| {
-                let local = view.local(node);
-                let state = local.state.replica()?.clone();
-                Some((Id::from(node), Frozen { state, stored: local.stored.clone(), timers: local.timers.to_vec() }))
-            })
-            .collect();
         self.scope.progress.iter().find_map(|links| {
-            let nodes = links.nodes();
-            let alive: BTreeMap<Id, Frozen> =
-                frozen.iter().filter(|(id, _)| nodes.contains(id)).map(|(id, frozen)| (*id, frozen.clone())).collect();
-            let first = usize::from(*nodes.first()?);
-            progress::check(&self.nodes, &alive, links, first).err().map(|why| format!("links {links:?}: {why}"))
+            let frozen = Self::frozen(view, links);
+            links.nodes().iter().find_map(|first| progress::tell(&self.nodes, &frozen, links, usize::from(*first)))
         })
+    }
+
+    /// Whether a leader emerges over each set of links, whoever times out first. The verdict depends on the replicas that
+    /// take part alone, and is remembered for these.
+    fn makes_progress(&self, view: &View<'_, Party, Referee>) -> bool {
+        self.scope.progress.iter().enumerate().all(|(index, links)| {
+            let numbers = links.nodes().iter().map(|node| view.local_number(usize::from(*node))).collect();
+            let key = (index, numbers);
+            if let Some(known) = self.progress.get(&key) {
+                return *known;
+            }
+            let frozen = Self::frozen(view, links);
+            let check = |first: &Id| progress::check(&self.nodes, &frozen, links, usize::from(*first));
+            let holds = links.nodes().iter().all(|first| check(first).is_ok());
+            self.progress.insert(key, holds);
+            holds
+        })
+    }
+
+    fn frozen(view: &View<'_, Party, Referee>, links: &Links) -> BTreeMap<Id, Frozen> {
+        let frozen = |node: &Id| {
+            let local = view.local(usize::from(*node));
+            let state = local.state.replica()?.clone();
+            Some((*node, Frozen { state, timers: local.timers.to_vec() }))
+        };
+        links.nodes().iter().filter_map(frozen).collect()
     }
 }
 
@@ -111,6 +132,11 @@ impl Ghost<Party> for Referee {
         if let Input::Timeout(timer) = step.input
             && !self.scope.timers.allow(timer, matches!(before.role, Role::Leading(_)))
         {
+            return Cost::Forbidden;
+        }
+        let wants_to_lead =
+            matches!(step.input, Input::Timeout(Timer::Election)) && !matches!(before.role, Role::Leading(_));
+        if wants_to_lead && self.scope.elections[step.node] == 0 {
             return Cost::Forbidden;
         }
         let beyond = |message: &Message<_, _, _, _>| matches!(message, Message::Accept { slot, .. } if *slot >= self.scope.slots);
@@ -146,7 +172,7 @@ impl Ghost<Party> for Referee {
     fn evaluate(&self, index: usize, view: &View<'_, Party, Self>) -> bool {
         match self.scope.witnesses.get(index) {
             Some(witness) => WITNESS_RULES[*witness as usize].2(view),
-            None => self.no_progress(view).is_none(),
+            None => self.makes_progress(view),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Clients, sessions, outcomes.
 
-use super::{CORE, base, elect, item, options, put, read};
+use super::{CORE, base, elect, item, majorities, options, put, read};
 use crate::properties::party::{Client, Want};
 use crate::properties::progress::Links;
 use crate::scopes::prefix::Play;
@@ -25,7 +25,7 @@ pub(super) fn scopes() -> Vec<Scope> {
                 item(read("k"), &[0]),
             ])],
             witnesses: vec![Witness::CommandDone, Witness::ReadAnswered, Witness::Refused],
-            progress: vec![],
+            progress: vec![Links::among(&[0])],
             small: true,
             ..base("one-replica", "one replica, a put, a delete and a read")
         },
@@ -70,6 +70,7 @@ pub(super) fn scopes() -> Vec<Scope> {
                 ]),
             ],
             witnesses: vec![Witness::CommandDone, Witness::Refused],
+            progress: vec![Links::among(&[0])],
             small: true,
             ..base("node-session-lost", "a node's own session makes room for a client's")
         },
@@ -177,6 +178,7 @@ pub(super) fn scopes() -> Vec<Scope> {
             clients: vec![Client::Script(vec![item(Want::Command(put(1, "k", "a", None)), &[1])])],
             witnesses: vec![Witness::CommandDone, Witness::Refused],
             losses: Losses::Third,
+            progress: majorities(),
             small: true,
             ..base("refusals", "a request whose time is up before or after it is handed on")
         },
@@ -185,6 +187,7 @@ pub(super) fn scopes() -> Vec<Scope> {
             restarts: Some(0),
             restarting: vec![],
             slots: 5,
+            options: Options { pre_vote: true, ..options() },
             timers: Timers { resend: true, ..CORE },
             prefix: vec![Play::FireWithout(0, Timer::Election, vec![2])],
             clients: vec![Client::Script(vec![
@@ -193,6 +196,7 @@ pub(super) fn scopes() -> Vec<Scope> {
             ])],
             witnesses: vec![Witness::CommandDone, Witness::ReadAnswered],
             losses: Losses::Chain,
+            progress: vec![Links::chain(&[0, 1, 2]), Links::chain(&[0, 2, 1]), Links::among(&[1, 2])],
             small: true,
             ..base("forwarding", "a node that does not hear the leader hands its requests on through another one")
         },

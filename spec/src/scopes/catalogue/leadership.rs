@@ -1,6 +1,6 @@
 //! Who leads and for how long, and who catches up.
 
-use super::{CORE, base, item, majorities, options, put};
+use super::{CORE, base, for_leader, item, majorities, options, put};
 use crate::properties::party::{Client, Want};
 use crate::scopes::prefix::Play;
 use crate::scopes::witness::Witness;
@@ -26,6 +26,7 @@ pub(super) fn scopes() -> Vec<Scope> {
             item(Want::Command(put(1, "k", "a", None)), &[0]),
         ])],
         witnesses: vec![Witness::AllApplied],
+        progress: majorities(),
         ..base(name, description)
     };
     vec![
@@ -34,7 +35,6 @@ pub(super) fn scopes() -> Vec<Scope> {
             elections: vec![1, 1, 0],
             restarts: Some(0),
             restarting: vec![],
-
             witnesses: vec![],
             progress: majorities(),
             losses: Losses::Third,
@@ -45,10 +45,37 @@ pub(super) fn scopes() -> Vec<Scope> {
             elections: vec![1, 1, 0],
             restarts: Some(0),
             restarting: vec![],
-
             witnesses: vec![Witness::SteppedDown],
             progress: majorities(),
             ..base("step-down", "a leader that hears no quorum steps down")
+        },
+        Scope {
+            options: Options { pre_vote: true, ..options() },
+            elections: vec![1, 0, 0],
+            restarts: Some(0),
+            restarting: vec![],
+            progress: majorities(),
+            losses: Losses::Heartbeats,
+            ..base("pre-vote-of-three", "a quorum is asked before a ballot is begun, three replicas")
+        },
+        Scope {
+            clients: vec![Client::Source(vec![for_leader(0, 1), for_leader(1, 2)])],
+            elections: vec![1, 1, 0],
+            restarts: Some(0),
+            restarting: vec![],
+            progress: majorities(),
+            losses: Losses::Heartbeats,
+            ..base("half-promised", "two ballots in one slot: promises half made, votes half cast, then faults end")
+        },
+        Scope {
+            clients: vec![Client::Source(vec![for_leader(0, 1), for_leader(0, 2)])],
+            elections: vec![1, 0, 0],
+            restarts: Some(1),
+            slots: 2,
+            options: Options { window: 2, ..options() },
+            progress: majorities(),
+            losses: Losses::Heartbeats,
+            ..base("half-voted", "two slots with holes and a restart, then faults end")
         },
         behind("catch-up", "a replica that was away catches up", vec![0, 0, 0]),
         behind("candidate-behind", "a replica that was away wants to lead", vec![0, 0, 1]),
