@@ -76,6 +76,9 @@ impl Links {
 /// As `0-1 1>2`: 0 and 1 hear each other, and 2 hears 1.
 impl fmt::Debug for Links {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.up.is_empty() {
+            return write!(f, "none");
+        }
         let mut separator = "";
         for (a, b) in self.up.iter().filter(|(a, b)| a < b || !self.up(*b, *a)) {
             let sign = if self.up(*b, *a) { '-' } else { '>' };

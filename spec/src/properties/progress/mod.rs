@@ -4,7 +4,8 @@
 //! up. Time goes in rounds of one `Resend` interval: within a round messages are delivered until none is left; between rounds
 //! the timers that are due run out. The election timeouts are several rounds and differ by node, and who is first rotates.
 //!
-//! A request that is refused is sent again, as a client would.
+//! Whoever hears the leader, and is heard by it, must follow it. First what waits already must be answered, by itself: further requests could help it on. Then each node is given a write
+//! and a read. A request that is refused is sent again, as a client would.
 
 mod links;
 #[cfg(test)]
@@ -54,7 +55,7 @@ struct Running<'a> {
     round: u64,
     first: usize,
     network: VecDeque<(Id, Id, Msg)>,
-    answered: BTreeSet<(Id, u64)>,
+    unanswered: BTreeSet<(Id, u64)>,
     unsent: BTreeSet<(Id, u64)>,
     taken: Option<Vec<(u64, Id, Input<Msg, Timer>)>>,
 }
@@ -94,7 +95,7 @@ pub fn tell(replicas: &[Replica<Audit>], frozen: &BTreeMap<Id, Frozen>, links: &
         }
     });
     let why = why.err()?;
-    let mut text = format!("Links {links:?} are up, node {first} times out first: {why}.\n");
+    let mut text = format!("Links that are up: {links:?}; node {first} times out first: {why}.\n");
     text += "All messages are lost, and then:\n";
     text += &told.join("\n");
     text += &format!("\nAt the end, after round {}:\n", run.round);
@@ -148,7 +149,7 @@ impl<'a> Running<'a> {
             round: 0,
             first,
             network: VecDeque::new(),
-            answered: BTreeSet::new(),
+            unanswered: BTreeSet::new(),
             unsent: BTreeSet::new(),
             taken: None,
         };
@@ -156,7 +157,6 @@ impl<'a> Running<'a> {
             for timer in &node.timers {
                 run.set(*id, timer.clone());
             }
-            run.unsent.extend(PROBES.map(|number| (*id, number)));
         }
         run
     }
@@ -171,15 +171,28 @@ impl<'a> Running<'a> {
         })
     }
 
-    /// A leader that is followed by a quorum, with everything served, must stay for long enough. Where the nodes are as they
-    /// were some rounds before, and as far from their timeouts, they will be so for ever.
     fn run(&mut self, watch: &mut impl FnMut(&Self)) -> Result<(), String> {
         watch(self);
+        if self.nodes.values().any(|node| !node.gateway.writes.is_empty() || !node.gateway.reads.is_empty()) {
+            self.settle(watch)?;
+        }
+        for id in self.nodes.keys() {
+            self.unsent.extend(PROBES.map(|number| (*id, number)));
+            self.unanswered.extend(PROBES.map(|number| (*id, number)));
+        }
+        self.settle(watch)
+    }
+
+    /// A leader that is followed by a quorum, with everything served, must stay for long enough. Where the nodes are as they
+    /// were some rounds before, and as far from their timeouts, they will be so for ever.
+    fn settle(&mut self, watch: &mut impl FnMut(&Self)) -> Result<(), String> {
+        let began = self.round;
         let mut stable: Option<Stable<'a>> = None;
-        while self.round < ANSWER_ROUNDS + STABLE_ROUNDS {
+        while self.round < began + ANSWER_ROUNDS + STABLE_ROUNDS {
             self.round()?;
             watch(self);
-            let served = self.leader().filter(|leader| self.unserved(*leader).is_none());
+            let settled = |leader: &Id| self.unserved(*leader).is_none() && self.astray(*leader).is_none();
+            let served = self.leader().filter(settled);
             let Some(leader) = served else {
                 stable = None;
                 continue;
@@ -190,7 +203,7 @@ impl<'a> Running<'a> {
                         return Ok(());
                     }
                 }
-                _ if self.round > ANSWER_ROUNDS => break,
+                _ if self.round > began + ANSWER_ROUNDS => break,
                 _ => stable = Some(self.stable(leader)),
             }
         }
@@ -198,12 +211,15 @@ impl<'a> Running<'a> {
             return Err(format!("there is no leader after {} rounds", self.round));
         };
         let leads = usize::from(leader);
-        Err(match self.unserved(leader) {
-            Some(node) => {
+        Err(match (self.unserved(leader), self.astray(leader)) {
+            (Some(node), _) => {
                 let node = usize::from(node);
                 format!("a request at node {node} is not answered after {} rounds, leader {leads}", self.round)
             }
-            None => {
+            (None, Some(node)) => {
+                format!("node {} hears leader {leads} and is heard, and does not follow it", usize::from(node))
+            }
+            (None, None) => {
                 format!("no leader stays for {STABLE_ROUNDS} rounds, though all is served; in the end {leads} leads")
             }
         })
@@ -287,7 +303,7 @@ impl<'a> Running<'a> {
                 Output::Save(_) => {}
                 Output::Send(dst, Message::Reply { number, outcome }) if dst == client(id) => match outcome {
                     Outcome::Done(_) | Outcome::Answer { .. } => {
-                        self.answered.insert((id, number));
+                        self.unanswered.remove(&(id, number));
                     }
                     Outcome::Refused(_) => {
                         self.unsent.insert((id, number));
@@ -332,9 +348,15 @@ impl<'a> Running<'a> {
             let gateway = &self.nodes[id].gateway;
             !gateway.writes.is_empty()
                 || !gateway.reads.is_empty()
-                || PROBES.iter().any(|number| !self.answered.contains(&(*id, *number)))
+                || PROBES.iter().any(|number| self.unanswered.contains(&(*id, *number)))
         };
         self.nodes.keys().copied().find(|id| near(*id) && waits(id))
+    }
+
+    /// A node that the leader reaches in both directions and that does not follow it: its vote is missing.
+    fn astray(&self, leader: Id) -> Option<Id> {
+        let follows = |id: &Id| self.nodes[id].following == Some(self.ballot(leader));
+        self.nodes.keys().copied().find(|id| self.links.both(*id, leader) && !follows(id))
     }
 
     /// What a node has not answered, in words.

@@ -1,6 +1,6 @@
 //! Who leads and for how long, and who catches up.
 
-use super::{CORE, base, for_leader, item, majorities, options, put};
+use super::{CORE, base, elect, for_leader, item, majorities, options, put, read};
 use crate::properties::party::{Client, Want};
 use crate::scopes::prefix::Play;
 use crate::scopes::witness::Witness;
@@ -76,6 +76,22 @@ pub(super) fn scopes() -> Vec<Scope> {
             progress: majorities(),
             losses: Losses::Heartbeats,
             ..base("half-voted", "two slots with holes and a restart, then faults end")
+        },
+        Scope {
+            elections: vec![0, 0, 0],
+            restarts: Some(0),
+            restarting: vec![],
+            rounds: 1,
+            slots: 9,
+            prefix: vec![elect(), Play::Admit(3)],
+            clients: vec![
+                Client::Script(vec![item(Want::Session, &[0]), item(Want::Command(put(1, "k", "a", None)), &[0])]),
+                Client::Script(vec![item(read("k"), &[1])]),
+            ],
+            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered],
+            losses: Losses::Third,
+            progress: majorities(),
+            ..base("waiting-read", "a read waits for a slot that its leader proposed in, then faults end")
         },
         behind("catch-up", "a replica that was away catches up", vec![0, 0, 0]),
         behind("candidate-behind", "a replica that was away wants to lead", vec![0, 0, 1]),

@@ -53,10 +53,37 @@ pub(super) fn scopes() -> Vec<Scope> {
         Scope {
             replicas: 5,
             elections: vec![0, 1, 0, 0, 0],
-            prefix: vec![elect(), alone(2, &[0, 1, 3, 4]), alone(3, &[0, 1, 2, 4])],
+            slots: 1,
+            timers: CORE,
+            prefix: vec![
+                Play::FireWithout(0, Timer::Election, vec![1]),
+                Play::AdmitWithout(5, vec![1]),
+                alone(2, &[0, 1, 3, 4]),
+                alone(3, &[0, 1, 2, 4]),
+            ],
+            clients: vec![Client::Script(vec![item(Want::Session, &[0])])],
+            progress: [(1, 2, 3), (0, 2, 3), (2, 0, 1)]
+                .map(|(center, a, b)| Links::both_ways(&[(center, a), (center, b)]))
+                .to_vec(),
+            ..three(
+                "partitions-of-five",
+                "only one of five can reach a quorum, also where it is behind or has promised less",
+            )
+        },
+        Scope {
+            replicas: 5,
+            elections: vec![0; 5],
+            prefix: vec![
+                elect(),
+                alone(2, &[0, 1, 3, 4]),
+                alone(3, &[0, 1, 2, 4]),
+                Play::FireWithout(1, Timer::Election, vec![0, 4]),
+            ],
+            timers: Timers { resend: true, ..as_shipped },
+            losses: Losses::None,
             progress: stars_and_chains(),
             witnesses: vec![Witness::SteppedDown],
-            ..three("partitions-of-five", "star and chain of five, while another leader is elected")
+            ..three("two-leaders-of-five", "the same from two leaders, the old one heard by one node")
         },
     ]
 }
