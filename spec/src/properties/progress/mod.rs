@@ -25,8 +25,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Rounds within which every request must be answered, and a leader be there that stays.
-const ANSWER_ROUNDS: u64 = 60;
+/// Election timeouts, of the longest, within which every request must be answered, and a leader be there that stays.
+const ANSWER_TIMEOUTS: u64 = 3;
 /// Rounds for which the leader must then stay: longer than every election timeout.
 const STABLE_ROUNDS: u64 = 20;
 /// The shortest election timeout, in rounds.
@@ -119,6 +119,11 @@ fn doing(state: &State<Audit>) -> String {
     format!("{role}; follows {following}, promised {}{outbid}, decided {}", durable.promised, durable.decided)
 }
 
+/// The election timeout of the node that comes after `rank` others.
+fn election_rounds(rank: usize) -> u64 {
+    ELECTION_ROUNDS + ELECTION_SPREAD * rank as u64
+}
+
 fn client(of: Id) -> Id {
     Id::from(100 + usize::from(of))
 }
@@ -186,11 +191,22 @@ impl<'a> Running<'a> {
     /// A leader that is followed by a quorum, with everything served, must stay for long enough. Where the nodes are as they
     /// were some rounds before, and as far from their timeouts, they will be so for ever.
     fn settle(&mut self, watch: &mut impl FnMut(&Self)) -> Result<(), String> {
-        let began = self.round;
+        let answered_by = self.round + ANSWER_TIMEOUTS * election_rounds(self.replicas.len() - 1);
+        let mut first_to_serve: Option<(Id, Ballot)> = None;
         let mut stable: Option<Stable<'a>> = None;
-        while self.round < began + ANSWER_ROUNDS + STABLE_ROUNDS {
+        while self.round < answered_by + STABLE_ROUNDS {
             self.round()?;
             watch(self);
+            if let Some(leader) = self.leader().filter(|leader| self.unserved(*leader).is_none()) {
+                let now = (leader, self.ballot(leader));
+                match first_to_serve {
+                    Some(before) if before != now => {
+                        return Err(format!("{} serves everything and is deposed by {}", usize::from(before.0), now.1));
+                    }
+                    None if self.reaches_quorum(leader) && !self.promised_above(leader) => first_to_serve = Some(now),
+                    _ => {}
+                }
+            }
             let settled = |leader: &Id| self.unserved(*leader).is_none() && self.astray(*leader).is_none();
             let served = self.leader().filter(settled);
             let Some(leader) = served else {
@@ -203,7 +219,7 @@ impl<'a> Running<'a> {
                         return Ok(());
                     }
                 }
-                _ if self.round > began + ANSWER_ROUNDS => break,
+                _ if self.round > answered_by => break,
                 _ => stable = Some(self.stable(leader)),
             }
         }
@@ -274,7 +290,7 @@ impl<'a> Running<'a> {
         let at = match timer {
             Timer::Flush => self.round,
             Timer::Resend => self.round + 1,
-            Timer::Election => self.round + ELECTION_ROUNDS + ELECTION_SPREAD * rank as u64,
+            Timer::Election => self.round + election_rounds(rank),
             // Deadlines are long compared with everything here.
             Timer::Deadline(_) => return,
         };
@@ -351,6 +367,18 @@ impl<'a> Running<'a> {
                 || PROBES.iter().any(|number| self.unanswered.contains(&(*id, *number)))
         };
         self.nodes.keys().copied().find(|id| near(*id) && waits(id))
+    }
+
+    /// Whether `leader` and a quorum hear each other: another one loses its followers.
+    fn reaches_quorum(&self, leader: Id) -> bool {
+        let near = self.nodes.keys().copied().filter(|id| self.links.both(*id, leader)).collect();
+        self.replicas[0].configurations.at(0).is_quorum(&near)
+    }
+
+    /// Whether somebody who does not want to lead, or not yet, has promised more than `leader`: then it will, and depose it once.
+    fn promised_above(&self, leader: Id) -> bool {
+        let waits = |node: &State<Audit>| matches!(node.role, Role::Following);
+        self.nodes.values().any(|node| waits(node) && node.durable.promised > self.ballot(leader))
     }
 
     /// A node that the leader reaches in both directions and that does not follow it: its vote is missing.

@@ -108,9 +108,9 @@ fn a_failure_is_told_with_what_the_nodes_were_doing() {
     let links = Links::directed([(0.into(), 1.into()), (1.into(), 2.into())]);
     let told = tell(&replicas, &frozen, &links, 1).expect("there is no quorum both ways");
     let parts = [
-        "Links that are up: 0>1 1>2; node 1 times out first: there is no leader after 80 rounds.",
+        "Links that are up: 0>1 1>2; node 1 times out first: there is no leader after 50 rounds.",
         "round 4: node 1 asks for 1.1",
-        "At the end, after round 80:\n  node 0 ",
+        "At the end, after round 50:\n  node 0 ",
         "1 writes and 1 reads wait",
     ];
     for part in parts {
