@@ -103,6 +103,8 @@ marks! {
     FetchAfterHeartbeat,
     /// A decision arrives by catching up.
     DecidedByFetch,
+    /// A leader is told a decision that it did not propose, and stops.
+    LeaderOverruled,
     /// A chunk that leaves a gap is not used.
     DecidedWithGap,
     /// A node's session is opened.

@@ -87,6 +87,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
                 Mark::DecidedByFetch.hit();
                 let proposed = |leader: &Leader<_>| leader.proposals.get(&slot).is_some_and(|own| own.entry == entry);
                 if matches!(&self.state.role, Role::Leading(leader) if !proposed(leader)) {
+                    Mark::LeaderOverruled.hit();
                     self.follow_nobody();
                 }
                 self.learn(slot, entry);

@@ -2,6 +2,7 @@
 
 mod ballots;
 mod clients;
+mod decisions;
 mod leadership;
 mod partitions;
 mod reads;
@@ -46,17 +47,21 @@ fn read(key: &str) -> Want {
     Want::Read(Query::Get(key.into()))
 }
 
-/// An operation for a node, to be proposed if it leads. Its session is unknown, so it is chosen and not applied.
-fn for_leader(node: usize, tag: u8) -> (Id, Msg) {
-    let (id, by_node) = (OperationId { session: SessionId { slot: 1000, position: 0 }, sequence: tag.into() }, false);
-    let operation =
-        Operation::InSession { id, by_node, acknowledged_below: 1, act: Act::Apply(put(tag, "k", "v", None)) };
-    (Id::from(node), Message::Forward { operations: [operation].into(), relayed: true })
+/// Operations for a node, to be proposed if it leads, each in a slot of its own if batches are of one. Their session is
+/// unknown, so they are chosen and not applied. They arrive together: that one arrives alone shows nothing that the loss of
+/// what is proposed does not.
+fn for_leader(node: usize, tags: &[u8]) -> (Id, Msg) {
+    let operation = |tag: &u8| {
+        let id = OperationId { session: SessionId { slot: 1000, position: 0 }, sequence: (*tag).into() };
+        let act = Act::Apply(put(*tag, "k", "v", None));
+        Operation::InSession { id, by_node: false, acknowledged_below: 1, act }
+    };
+    (Id::from(node), Message::Forward { operations: tags.iter().map(operation).collect(), relayed: true })
 }
 
 /// One operation for each of these nodes.
 fn one_operation_each(nodes: &[usize]) -> Client {
-    Client::Source(nodes.iter().map(|node| for_leader(*node, *node as u8 + 1)).collect())
+    Client::Source(nodes.iter().map(|node| for_leader(*node, &[*node as u8 + 1])).collect())
 }
 
 fn base(name: &'static str, description: &'static str) -> Scope {
@@ -72,6 +77,7 @@ fn base(name: &'static str, description: &'static str) -> Scope {
         restarts: None,
         restarting: vec![0, 1, 2],
         slots: 1,
+        overfull: true,
         rounds: 2,
         losses: Losses::None,
         timers: CORE,
@@ -95,6 +101,7 @@ fn elect() -> Play {
 /// Every scope.
 pub fn scopes() -> Vec<Scope> {
     let mut all = ballots::scopes();
+    all.extend(decisions::scopes());
     all.extend(reads::scopes());
     all.extend(clients::scopes());
     all.extend(leadership::scopes());

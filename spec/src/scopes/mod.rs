@@ -60,6 +60,8 @@ pub struct Scope {
     pub restarting: Vec<usize>,
     /// No slot from here on is proposed in.
     pub slots: u64,
+    /// Whether a leader queues operations that no slot is left for; else they are lost.
+    pub overfull: bool,
     /// How many read rounds a leader begins: a repeated `ReadIndex` would lead to ever more.
     pub rounds: u64,
     /// What is always lost.
@@ -128,10 +130,14 @@ pub enum Losses {
     None,
     /// Every heartbeat: only ballots and votes are left.
     Heartbeats,
+    /// Every heartbeat, and every `Accepted`: votes are cast, and nobody but the record counts them.
+    Counting,
     /// Heartbeats to node 2, which promises and votes and learns nothing.
     HeartbeatsToThird,
     /// Everything from and to node 2: the other two go on without it.
     Third,
+    /// Everything between nodes 0 and 1 and the others, but for what is fetched.
+    Sides,
     /// Everything between nodes 0 and 2, which hear each other through node 1 only.
     Chain,
 }
@@ -152,10 +158,15 @@ impl Losses {
         match self {
             Losses::None => |_, _, _| false,
             Losses::Heartbeats => |_, _, message| matches!(message, Message::Heartbeat { .. }),
+            Losses::Counting => |_, _, message| matches!(message, Message::Heartbeat { .. } | Message::Accepted { .. }),
             Losses::HeartbeatsToThird => {
                 |_, dst, message| usize::from(dst) == 2 && matches!(message, Message::Heartbeat { .. })
             }
             Losses::Third => |src, dst, _| usize::from(src) == 2 || usize::from(dst) == 2,
+            Losses::Sides => |src, dst, message| {
+                let fetched = matches!(message, Message::Fetch { .. } | Message::Decided { .. });
+                (usize::from(src) < 2) != (usize::from(dst) < 2) && !fetched
+            },
             Losses::Chain => {
                 |src, dst, _| usize::from(src).min(usize::from(dst)) == 0 && usize::from(src).max(usize::from(dst)) == 2
             }

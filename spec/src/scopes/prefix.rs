@@ -1,8 +1,8 @@
 //! A scripted beginning: a scope may begin from a state that one particular run leads to, and explore from there.
 //!
 //! The run is made by the actors themselves, judged like any other, and what is then still in flight is lost, except for what
-//! clients have sent over their connections. A beginning that breaks a rule is a violation like any other, told step by step;
-//! one that can't be played as it is written breaks [`BEGINNING`].
+//! clients have sent over their connections, and what the script says is late. A beginning that breaks a rule is a violation
+//! like any other, told step by step; one that can't be played as it is written breaks [`BEGINNING`].
 
 use super::words;
 use crate::engine::{NO_PANIC, panic_text};
@@ -10,6 +10,7 @@ use crate::properties::judge::{Judge, Rule, Seen};
 use crate::properties::party::{Client, Msg, Party, PartyState, Stored};
 use crate::properties::record::Record;
 use paxos_model::replica::Timer;
+use paxos_model::replica::message::Message;
 use paxos_model::trace::{Input, step};
 use stateright::actor::{Command as Output, Id};
 use std::collections::{BTreeSet, VecDeque};
@@ -25,6 +26,9 @@ pub enum Play {
     Fire(usize, Timer),
     /// The same, but nothing reaches or leaves these nodes.
     FireWithout(usize, Timer, Vec<usize>),
+    /// A timer of the first node runs out, and all that follows happens, but that its `Fetch` to the second one is late: it is
+    /// in flight when the exploration begins.
+    FireWithLateFetch(usize, Timer, usize),
     /// The request that a client has sent arrives, and all that follows happens.
     Admit(usize),
     /// The same, but nothing reaches or leaves these nodes.
@@ -45,6 +49,9 @@ impl Play {
         let what = match self {
             Play::Fire(node, timer) => fire(node, timer),
             Play::FireWithout(node, timer, cut) => fire(node, timer) + &without(cut),
+            Play::FireWithLateFetch(node, timer, to) => {
+                format!("{}, with its fetch to node {to} late", fire(node, timer))
+            }
             Play::Admit(client) => admit(client),
             Play::AdmitWithout(client, cut) => admit(client) + &without(cut),
             Play::Restart(node) => format!("node {node} crashes and starts again"),
@@ -119,6 +126,7 @@ struct Stage<'a> {
     now: Beginning,
     cut: Vec<usize>,
     steps: Vec<Played>,
+    late: Vec<(Id, Id, Msg)>,
 }
 
 /// Starts every party, and plays the script.
@@ -131,6 +139,7 @@ pub fn play(parties: &[Party], judge: &Judge, script: &[Play]) -> Result<Beginni
     for play in script {
         stage.play(play).map_err(|broken| shortened(parties, judge, broken))?;
     }
+    stage.now.network.append(&mut stage.late);
     Ok(stage.now)
 }
 
@@ -162,7 +171,7 @@ impl<'a> Stage<'a> {
     /// Every party has started.
     fn new(parties: &'a [Party], judge: &'a Judge) -> Result<Self, Box<Broken>> {
         let now = Beginning { seats: Vec::new(), record: Record::new(judge.collapse), network: Vec::new() };
-        let mut stage = Stage { parties, judge, now, cut: Vec::new(), steps: Vec::new() };
+        let mut stage = Stage { parties, judge, now, cut: Vec::new(), steps: Vec::new(), late: Vec::new() };
         for index in 0..parties.len() {
             stage.start(index)?;
         }
@@ -175,11 +184,16 @@ impl<'a> Stage<'a> {
             self.cut.clone_from(cut);
         }
         match play {
-            Play::Fire(node, timer) | Play::FireWithout(node, timer, _) => {
+            Play::Fire(node, timer) | Play::FireWithout(node, timer, _) | Play::FireWithLateFetch(node, timer, _) => {
                 if !self.now.seats[*node].timers.contains(timer) {
                     return Err(self.cannot(play, &format!("node {node} has not set that timer")));
                 }
                 self.step(*node, Input::Timeout(timer.clone()))?;
+                if let Play::FireWithLateFetch(_, _, to) = play {
+                    self.delay(|(src, dst, message)| {
+                        matches!(message, Message::Fetch { .. }) && (usize::from(*src), usize::from(*dst)) == (*node, *to)
+                    });
+                }
             }
             Play::Admit(client) | Play::AdmitWithout(client, _) => {
                 let sent =
@@ -235,6 +249,13 @@ impl<'a> Stage<'a> {
         self.now.seats.push(Seat { state, stored: None, timers: BTreeSet::new() });
         self.carry_out(index, started.outputs);
         Ok(())
+    }
+
+    /// Keeps messages in flight until the script is played.
+    fn delay(&mut self, which: impl Fn(&(Id, Id, Msg)) -> bool) {
+        let (late, others) = std::mem::take(&mut self.now.network).into_iter().partition(which);
+        self.now.network = others;
+        self.late = late;
     }
 
     /// Delivers everything but requests, until nothing is left; what can't be delivered is lost. What sources sent stays.

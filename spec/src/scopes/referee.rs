@@ -10,6 +10,7 @@ use crate::properties::party::{Msg, Party, PartyState};
 use crate::properties::progress::{self, Frozen, Links};
 use crate::properties::record::Record;
 use dashmap::DashMap;
+use paxos_model::replica::leader::Leader;
 use paxos_model::replica::message::Message;
 use paxos_model::replica::{Replica, Role, Timer};
 use paxos_model::trace::Input;
@@ -141,6 +142,11 @@ impl Ghost<Party> for Referee {
         }
         let beyond = |message: &Message<_, _, _, _>| matches!(message, Message::Accept { slot, .. } if *slot >= self.scope.slots);
         if step.sends.iter().any(|(_, message)| beyond(message)) {
+            return Cost::Forbidden;
+        }
+        let batches = |count: usize| count.div_ceil(self.scope.options.batch_max) as u64;
+        let overfull = |leader: &Leader<_>| leader.next + batches(leader.queue.len()) > self.scope.slots;
+        if !self.scope.overfull && matches!(&after.role, Role::Leading(leader) if overfull(leader)) {
             return Cost::Forbidden;
         }
         if matches!(&after.role, Role::Leading(leader) if leader.round > self.scope.rounds) {

@@ -21,6 +21,8 @@ pub enum Witness {
     Recovered,
     /// A hole is filled with a no-op, and decided.
     HoleFilled,
+    /// A new leader proposes a no-op for a hole.
+    HoleProposed,
     /// A replica leads in the third ballot or a later one.
     ThirdBallot,
     /// A command is done for a client.
@@ -42,7 +44,7 @@ pub enum Witness {
 }
 
 /// Name, what it looks at, and when it is seen, in the order of [`Witness`].
-pub const WITNESS_RULES: [(&str, Depends, SeenIn); 12] = [
+pub const WITNESS_RULES: [(&str, Depends, SeenIn); 13] = [
     ("sometimes a value is chosen", Depends::Record, |view| !view.record().chosen.is_empty()),
     ("sometimes a value is recovered", Depends::Locals, |view| {
         replicas(view).any(|state| match &state.role {
@@ -58,6 +60,12 @@ pub const WITNESS_RULES: [(&str, Depends, SeenIn); 12] = [
     }),
     ("sometimes a hole is filled", Depends::Locals, |view| {
         replicas(view).any(|state| (0..state.durable.decided).any(|slot| state.durable.log[&slot] == Entry::Noop))
+    }),
+    ("sometimes a no-op is proposed for a hole", Depends::Locals, |view| {
+        replicas(view).any(|state| match &state.role {
+            Role::Leading(leader) => leader.proposals.values().any(|proposal| proposal.entry == Entry::Noop),
+            _ => false,
+        })
     }),
     ("sometimes there is a third ballot", Depends::Locals, |view| {
         replicas(view).any(|state| matches!(&state.role, Role::Leading(leader) if leader.ballot.round >= 3))
