@@ -22,6 +22,17 @@ pub(super) fn scopes() -> Vec<Scope> {
             elections: vec![0, 1, 0],
             restarts: Some(0),
             restarting: vec![],
+            overfull: false,
+            prefix: vec![Play::FireWithout(0, Timer::Election, vec![2])],
+            clients: vec![one_operation_each(&[0, 1])],
+            progress: majorities(),
+            witnesses: vec![Witness::Chosen, Witness::AllApplied],
+            ..base("leader-behind", "a leader for whom others decided too much is told, and everything goes on")
+        },
+        Scope {
+            elections: vec![0, 1, 0],
+            restarts: Some(0),
+            restarting: vec![],
             slots: 2,
             overfull: false,
             options: Options { window: 2, ..options() },
