@@ -45,6 +45,7 @@ pub(super) fn scopes() -> Vec<Scope> {
         },
         Scope {
             elections: vec![2, 1, 1],
+            restarting: vec![0],
             losses: Losses::Counting,
             default: false,
             witnesses: vec![Witness::Chosen, Witness::Recovered, Witness::HoleProposed, Witness::ThirdBallot],
