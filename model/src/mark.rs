@@ -109,6 +109,10 @@ marks! {
     DecidedWithGap,
     /// A node's session is opened.
     SessionOpened,
+    /// An opening is reached again in the log, and opens nothing more.
+    SessionOpenedAgain,
+    /// The opening of an earlier life is reached after a later one's, and opens nothing.
+    SessionOpenStale,
     /// The session of a node's earlier life ends.
     SessionReplaced,
     /// The least recently used session makes room.
@@ -117,8 +121,12 @@ marks! {
     SessionExpired,
     /// An operation of an unknown session is not applied.
     SessionUnknown,
+    /// An operation is reached again in the log, and answered as before.
+    DuplicateAnswered,
     /// An operation below the acknowledged ones is not applied.
     OperationStale,
+    /// An operation too far above the acknowledged ones is not applied.
+    OperationBeyondWindow,
     /// A retry is answered by the origin from the session, without the log.
     RetryAnsweredAtOnce,
     /// A retry takes the place of an earlier attempt at the same node.

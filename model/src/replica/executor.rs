@@ -127,9 +127,11 @@ impl<S: StateMachine> Executor<S> {
     ) -> Verdict<S> {
         match self.session_of(owner.0) {
             Some((id, life)) if life == owner.1 => {
+                Mark::SessionOpenedAgain.hit();
                 return Verdict::Done(Done::Opened(id));
             }
             Some((_, life)) if life > owner.1 => {
+                Mark::SessionOpenStale.hit();
                 return Verdict::Expired;
             }
             Some((earlier, _)) => {
@@ -175,6 +177,7 @@ impl<S: StateMachine> Executor<S> {
             session.done = session.done.split(&(acknowledged_below - 1)).1;
         }
         if let Some(done) = session.done.get(&id.sequence) {
+            Mark::DuplicateAnswered.hit();
             return Verdict::Done(done.clone());
         }
         if id.sequence < session.acknowledged_below {
@@ -182,6 +185,7 @@ impl<S: StateMachine> Executor<S> {
             return Verdict::Stale;
         }
         if id.sequence - session.acknowledged_below >= rules.replies_max {
+            Mark::OperationBeyondWindow.hit();
             return Verdict::BeyondWindow;
         }
         let done = match act {

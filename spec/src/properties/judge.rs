@@ -1,13 +1,16 @@
 //! Judges each step of a scope, and keeps the ghost record.
 
+use super::answers;
 use super::audit::{Audit, Tagged};
+use super::bounds;
 use super::party::{Item, Msg, PartyState, Stored, Want, item_of};
 use super::record::Record;
 use super::sequential::{Op, Ret};
+use super::sessions;
 use super::transition::{self, ReplicaStep, stored_or_empty};
-use paxos_model::replica::State;
 use paxos_model::replica::configuration::Configuration;
-use paxos_model::replica::message::{Act, Done, Message, Operation, Outcome};
+use paxos_model::replica::message::{Act, Done, Message, Operation, Outcome, Uncertainty};
+use paxos_model::replica::{Options, State};
 use stateright::actor::Id;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -36,13 +39,19 @@ pub enum Rule {
     RefusedIsNeverApplied,
     /// A node's local reads never go back.
     LocalReadsNeverGoBack,
-    /// Each attempt is answered at most once.
+    /// Each attempt that a node takes is answered once, unless the node crashes.
     OneAnswer,
+    /// An answer is one to what was asked, and unknown only where it may be.
+    AnswersFit,
+    /// Which sessions are open, and what each has done, is what the log tells.
+    Sessions,
+    /// Whatever is limited keeps its limit.
+    Bounded,
 }
 
 impl Rule {
     /// All, in the order of their bits.
-    pub const ALL: [Rule; 11] = [
+    pub const ALL: [Rule; 14] = [
         Rule::Agreement,
         Rule::DecidedIsChosen,
         Rule::Validity,
@@ -54,6 +63,9 @@ impl Rule {
         Rule::RefusedIsNeverApplied,
         Rule::LocalReadsNeverGoBack,
         Rule::OneAnswer,
+        Rule::AnswersFit,
+        Rule::Sessions,
+        Rule::Bounded,
     ];
 
     /// The name of the property.
@@ -70,6 +82,9 @@ impl Rule {
             Rule::RefusedIsNeverApplied => "refused-is-never-applied",
             Rule::LocalReadsNeverGoBack => "local-reads-never-go-back",
             Rule::OneAnswer => "one-answer",
+            Rule::AnswersFit => "answers-fit",
+            Rule::Sessions => "sessions",
+            Rule::Bounded => "bounded",
         }
     }
 
@@ -102,8 +117,10 @@ pub struct Seen<'a> {
 /// The judge of a scope.
 #[derive(Clone, Debug)]
 pub struct Judge {
-    /// The members.
+    /// The members, and the limits on sessions.
     pub configuration: Configuration,
+    /// The other limits.
+    pub options: Options,
     /// The scripts of the clients.
     pub scripts: BTreeMap<Id, Vec<Item>>,
     /// Acts that sources put into the network.
@@ -170,7 +187,14 @@ impl Judge {
             }
         }
         self.observe_applied(record, seen, after, broken);
-        self.observe_clients(record, seen, broken);
+        self.observe_clients(record, seen, (before, after), broken);
+        if let Some(tag) = record.refused.intersection(&record.performed).next() {
+            broken.push((Rule::RefusedIsNeverApplied, format!("the command with tag {tag} was refused, and applied")));
+        }
+        let limits = (&self.options, &self.configuration);
+        if let Some(why) = bounds::broken(limits, record, after, seen.delivered.map(|(_, m)| m), seen.sends) {
+            broken.push((Rule::Bounded, why));
+        }
     }
 
     fn asked_for(&self, operation: &Operation<Tagged>) -> bool {
@@ -180,7 +204,7 @@ impl Judge {
                 self.acts.contains(act)
                     || self.scripts.values().flatten().any(|item| match (&item.want, act) {
                         (Want::Session, Act::OpenSession) | (Want::Expire(_), Act::ExpireSession(_)) => true,
-                        (Want::Command(wanted), Act::Apply(command)) => wanted == command,
+                        (Want::Command(wanted) | Want::Named(_, wanted), Act::Apply(command)) => wanted == command,
                         _ => false,
                     })
             }
@@ -199,8 +223,14 @@ impl Judge {
             let mut hasher = DefaultHasher::new();
             executor.hash(&mut hasher);
             let digest = hasher.finish();
-            let known = *record.applied.entry(executor.applied).or_insert(digest);
-            if known != digest {
+            let known = record.applied.insert(executor.applied, digest);
+            if known.is_none() {
+                let log = (0..executor.applied).map(|slot| (slot, &after.durable.log[&slot]));
+                if let Some(why) = sessions::broken(log, executor, &self.configuration) {
+                    broken.push((Rule::Sessions, why));
+                }
+            }
+            if known.is_some_and(|known| known != digest) {
                 broken
                     .push((Rule::Prefix, format!("{} slots gave another state on another replica", executor.applied)));
             }
@@ -214,12 +244,18 @@ impl Judge {
                 ));
             }
         }
-        if let Some(tag) = record.refused.intersection(&record.performed).next() {
-            broken.push((Rule::RefusedIsNeverApplied, format!("the command with tag {tag} was refused, and applied")));
-        }
     }
 
-    fn observe_clients(&self, record: &mut Record, seen: &Seen<'_>, broken: &mut Vec<(Rule, String)>) {
+    fn observe_clients(
+        &self,
+        record: &mut Record,
+        seen: &Seen<'_>,
+        states: (&State<Audit>, &State<Audit>),
+        broken: &mut Vec<(Rule, String)>,
+    ) {
+        if let Some(why) = answers::miscounted(seen, states.0, states.1) {
+            broken.push((Rule::OneAnswer, why));
+        }
         if let Some((client, Message::Request { number, .. })) = seen.delivered
             && let Some(item) = self.item(client, item_of(*number))
         {
@@ -231,15 +267,16 @@ impl Judge {
             };
             let index = item_of(*number);
             let Some(item) = self.item(*client, index) else {
+                broken.push((Rule::AnswersFit, format!("{client:?} is told {outcome:?} and did not ask")));
                 continue;
             };
+            if let Some(why) = answers::misfit(seen, states, (*client, *number), item, outcome) {
+                broken.push((Rule::AnswersFit, why));
+            }
             self.observe_reply(record, (*client, index, *number), item, outcome, seen, broken);
         }
         if !record.is_linearizable() {
             broken.push((Rule::Linearizable, format!("no order explains {:?}", record.history)));
-        }
-        if let Some(tag) = record.refused.intersection(&record.performed).next() {
-            broken.push((Rule::RefusedIsNeverApplied, format!("the command with tag {tag} was refused, and applied")));
         }
     }
 
@@ -275,14 +312,19 @@ impl Judge {
                 progress.refused.insert(number);
                 // An attempt that was not refused may be on its way, or still come: then the operation may yet be done.
                 if progress.refused.len() == item.nodes.len() && !progress.returned {
-                    if let Want::Command(command) = &item.want {
+                    if let Want::Command(command) | Want::Named(_, command) = &item.want {
                         record.refused.insert(command.tag);
                     }
                     record.answer(client, index, Ret::Refused, in_history);
                 }
                 return;
             }
-            Outcome::Unknown(_) => return,
+            Outcome::Unknown(why) => {
+                if *why == Uncertainty::Superseded {
+                    record.operations.entry((client, index)).or_default().refused.insert(number);
+                }
+                return;
+            }
         };
         if let Some(ret) = ret {
             let progress = record.operations.entry((client, index)).or_default();
@@ -301,7 +343,7 @@ impl Judge {
 /// The operation as the history knows it; sessions and local reads are judged by other rules.
 fn operation(item: &Item) -> Option<Op> {
     match &item.want {
-        Want::Command(command) => Some(Op::Command(command.command.clone())),
+        Want::Command(command) | Want::Named(_, command) => Some(Op::Command(command.command.clone())),
         Want::Read(query) => Some(Op::Query(query.clone())),
         Want::Session | Want::Expire(_) | Want::LocalRead(_) => None,
     }

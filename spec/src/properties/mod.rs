@@ -1,12 +1,15 @@
 //! What must hold, and who takes part.
 //!
-//! A rule that speaks of a step is judged on the step ([`transition`], [`judge`]); a rule that speaks of what may still
+//! A rule that speaks of a step is judged on the step ([`transition`], [`answers`], [`bounds`], [`judge`]); a rule that speaks of what may still
 //! happen ([`progress`]) is judged in each state.
 
+pub mod answers;
 pub mod audit;
+pub mod bounds;
 pub mod judge;
 pub mod party;
 pub mod progress;
 pub mod record;
 pub mod sequential;
+pub mod sessions;
 pub mod transition;

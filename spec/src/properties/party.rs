@@ -27,6 +27,8 @@ pub enum Want {
     Expire(Option<SessionId>),
     /// A command.
     Command(Tagged),
+    /// A command under a name of its choice, as a client might send whose memory is not to be trusted.
+    Named(OperationId, Tagged),
     /// A linearizable read.
     Read(Query),
     /// A local read.
@@ -87,6 +89,7 @@ impl Client {
                 None => return,
             },
             Want::Command(command) => write(Act::Apply(command.clone())),
+            Want::Named(id, command) => Request::Write { session: Some((*id, 1)), act: Act::Apply(command.clone()) },
             Want::Read(query) => Request::Read(query.clone()),
             Want::LocalRead(query) => Request::LocalRead(query.clone()),
         };

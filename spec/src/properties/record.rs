@@ -17,7 +17,7 @@ pub type Votes = BTreeMap<(Slot, Ballot), BTreeMap<Entry<Tagged>, BTreeSet<Id>>>
 pub struct Progress {
     /// Attempts that reached a node and were not refused.
     pub open: BTreeSet<u64>,
-    /// Attempts that were refused.
+    /// Attempts that were refused, or are answered together with a later one at the same node.
     pub refused: BTreeSet<u64>,
     /// Whether an attempt has reached a node.
     pub invoked: bool,

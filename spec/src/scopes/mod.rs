@@ -200,6 +200,7 @@ impl Scope {
     pub fn judge(&self) -> Judge {
         let mut judge = Judge {
             configuration: self.configuration(),
+            options: self.options.clone(),
             scripts: Default::default(),
             acts: Vec::new(),
             collapse: self.collapse,

@@ -1,7 +1,7 @@
 //! Reads across a change of leader, and after a restart.
 
 use super::{base, elect, item, put, read};
-use crate::properties::party::{Client, Want};
+use crate::properties::party::{Client, Item, Want};
 use crate::scopes::prefix::Play;
 use crate::scopes::witness::Witness;
 use crate::scopes::{Losses, Scope};
@@ -9,23 +9,48 @@ use paxos_model::kv::Query;
 
 /// See the head of this file.
 pub(super) fn scopes() -> Vec<Scope> {
-    let reads_at = |name, description, node: usize| Scope {
+    let session = || item(Want::Session, &[0]);
+    let put_at = |node| item(Want::Command(put(1, "k", "a", Some(1))), &[node]);
+    let read_at = |node| item(read("k"), &[node]);
+    let new_leader = |name, description, scripts: Vec<Vec<Item>>| Scope {
         elections: vec![0, 1, 0],
         restarts: Some(0),
         restarting: vec![],
         slots: 9,
+        rounds: 1,
         prefix: vec![elect(), Play::Admit(3)],
-        clients: vec![
-            Client::Script(vec![item(Want::Session, &[0]), item(Want::Command(put(1, "k", "a", Some(1))), &[1])]),
-            Client::Script(vec![item(read("k"), &[node])]),
-        ],
+        clients: scripts.into_iter().map(Client::Script).collect(),
         witnesses: vec![Witness::CommandDone, Witness::ReadAnswered],
         losses: Losses::HeartbeatsToThird,
         ..base(name, description)
     };
     vec![
-        reads_at("deposed-read", "a read at a deposed leader while its successor takes a write", 0),
-        reads_at("new-leader-read", "a read at a new leader", 1),
+        new_leader(
+            "deposed-read",
+            "reads at a deposed leader, before and after its successor takes a write",
+            vec![vec![session(), put_at(1), read_at(0)], vec![read_at(0)]],
+        ),
+        new_leader("new-leader-read", "a read at a new leader", vec![vec![session(), put_at(1)], vec![read_at(1)]]),
+        new_leader(
+            "inherited-read",
+            "a read at a new leader that has the vote for a write, and not its decision",
+            vec![vec![session(), put_at(0)], vec![read_at(1)]],
+        ),
+        Scope {
+            elections: vec![0, 0, 0],
+            restarts: Some(0),
+            restarting: vec![],
+            slots: 9,
+            prefix: vec![elect()],
+            clients: vec![Client::Script(vec![
+                item(read("k"), &[1]),
+                item(Want::Command(put(1, "k", "a", Some(1))), &[0]),
+                item(read("k"), &[1]),
+            ])],
+            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered],
+            losses: Losses::HeartbeatsToThird,
+            ..base("reads-by-turns", "a read, a write elsewhere, and another read of the same node")
+        },
         Scope {
             elections: vec![0, 0, 0],
             restarts: Some(1),

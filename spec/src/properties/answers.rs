@@ -1,0 +1,95 @@
+//! `one-answer` and `answers-fit`: what a node tells its clients, judged on each step of it.
+
+use super::audit::{Audit, Tagged};
+use super::judge::Seen;
+use super::party::{Item, Want};
+use paxos_model::kv::{Answer, Reply};
+use paxos_model::replica::State;
+use paxos_model::replica::message::{
+    Act, Done, Message, Operation, OperationId, Outcome, Refusal, Request, SessionId, Uncertainty,
+};
+use stateright::actor::Id;
+
+/// Whoever waits at a node: client, and its number for the request.
+fn waiting(state: &State<Audit>) -> impl Iterator<Item = (Id, u64)> {
+    let gateway = &state.gateway;
+    let clients = gateway.writes.values().map(|write| write.client);
+    clients.chain(gateway.reads.values().map(|read| read.client)).map(|client| (client.id, client.number))
+}
+
+/// Every request that a node takes waits there or is answered, once; a crash alone ends the wait without an answer.
+pub fn miscounted(seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Option<String> {
+    let mut due: Vec<(Id, u64)> = if seen.restart { Vec::new() } else { waiting(before).collect() };
+    if let Some((client, Message::Request { number, .. })) = seen.delivered {
+        due.push((client, *number));
+    }
+    let replies = seen.sends.iter().filter_map(|(client, message)| match message {
+        Message::Reply { number, .. } => Some((*client, *number)),
+        _ => None,
+    });
+    let mut had: Vec<(Id, u64)> = waiting(after).chain(replies).collect();
+    due.sort_unstable();
+    had.sort_unstable();
+    (due != had).then(|| format!("due an answer were {due:?}; answered or still waiting are {had:?}"))
+}
+
+/// The name of the operation by which a client's request is done, and whether it is in the node's own session.
+fn named(seen: &Seen<'_>, before: &State<Audit>, client: Id, attempt: u64) -> Option<(Option<OperationId>, bool)> {
+    if let Some((src, Message::Request { number, request: Request::Write { session, .. }, .. })) = seen.delivered
+        && (src, *number) == (client, attempt)
+    {
+        return Some((session.map(|(id, _)| id), session.is_none()));
+    }
+    let write = before.gateway.writes.values().find(|w| (w.client.id, w.client.number) == (client, attempt))?;
+    Some((write.id.map(|(id, _)| id), write.by_node))
+}
+
+/// Why an answer is not one to what was asked, in words.
+pub fn misfit(
+    seen: &Seen<'_>,
+    (before, after): (&State<Audit>, &State<Audit>),
+    (client, attempt): (Id, u64),
+    item: &Item,
+    outcome: &Outcome<Reply, Answer>,
+) -> Option<String> {
+    let write = named(seen, before, client, attempt);
+    let fits = match (&item.want, outcome, write) {
+        (Want::Read(_) | Want::LocalRead(_), Outcome::Answer { .. }, None) => true,
+        (Want::Read(_) | Want::LocalRead(_), Outcome::Refused(why), None) => *why != Refusal::SessionExpired,
+        (Want::Session | Want::Expire(_) | Want::Command(_) | Want::Named(..), _, Some((name, by_node))) => {
+            let in_log = |log| name.is_some_and(|name| holds(after, name, by_node, log));
+            match outcome {
+                Outcome::Done(Done::Opened(session)) => item.want == Want::Session && in_log(Some(*session)),
+                Outcome::Done(Done::Expired) => matches!(item.want, Want::Expire(_)) && in_log(None),
+                Outcome::Done(Done::Applied(_)) => {
+                    matches!(item.want, Want::Command(_) | Want::Named(..)) && in_log(None)
+                }
+                // Whether an operation of a session that is gone was done before, nobody knows any more; but a node asks
+                // nothing twice in its own, and acknowledges nothing there before it is answered.
+                Outcome::Refused(why) => by_node || *why != Refusal::SessionExpired,
+                Outcome::Unknown(why) => !by_node || *why == Uncertainty::Deadline,
+                Outcome::Answer { .. } => false,
+            }
+        }
+        _ => false,
+    };
+    (!fits).then(|| format!("{client:?}, who asked for {:?}, is told {outcome:?}", item.want))
+}
+
+/// Whether what is applied holds the operation; if it opened a session, in the place that the session is named for.
+fn holds(state: &State<Audit>, name: OperationId, by_node: bool, opened: Option<SessionId>) -> bool {
+    let is_it = |operation: &Operation<Tagged>| match operation {
+        Operation::Open { .. } => false,
+        Operation::InSession { id, by_node: of_node, act, .. } => {
+            (*id, *of_node) == (name, by_node) && (opened.is_none() || *act == Act::OpenSession)
+        }
+    };
+    let log = &state.durable.log;
+    match opened {
+        Some(SessionId { slot, position }) => {
+            slot < state.executor.applied
+                && log.get(&slot).and_then(|entry| entry.operations().get(position as usize)).is_some_and(is_it)
+        }
+        None => (0..state.executor.applied).any(|slot| log[&slot].operations().iter().any(is_it)),
+    }
+}

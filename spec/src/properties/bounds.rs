@@ -1,0 +1,75 @@
+//! `bounded`: whatever the design limits keeps its limit, judged on each step of a replica.
+
+use super::audit::{Audit, Tagged};
+use super::party::Msg;
+use super::record::Record;
+use paxos_model::replica::configuration::Configuration;
+use paxos_model::replica::message::{Entry, Message};
+use paxos_model::replica::{Options, Role, State};
+use stateright::actor::Id;
+
+/// The first limit that a replica exceeds, in words: by its state after a step, or by what it sends in it.
+pub fn broken(
+    (options, configuration): (&Options, &Configuration),
+    record: &Record,
+    state: &State<Audit>,
+    delivered: Option<&Msg>,
+    sends: &[(Id, Msg)],
+) -> Option<String> {
+    held(options, configuration, state)
+        .or_else(|| sends.iter().find_map(|(_, message)| sent(options, record, delivered, message)))
+}
+
+fn held(options: &Options, configuration: &Configuration, state: &State<Audit>) -> Option<String> {
+    let (gateway, sessions) = (&state.gateway, &state.executor.sessions);
+    let replies = sessions.values().map(|session| session.done.len()).max();
+    let (queue, reads) = match &state.role {
+        Role::Leading(leader) => (leader.queue.len(), leader.reads.len()),
+        _ => (0, 0),
+    };
+    let limits = [
+        ("requests at a node", gateway.writes.len() + gateway.reads.len(), options.requests_max),
+        ("operations in the leader's queue", queue, options.requests_max),
+        ("reads that wait for a round", reads, options.requests_max),
+        ("sessions", sessions.len(), configuration.sessions_max),
+        (
+            "replies of a session",
+            replies.unwrap_or(0),
+            usize::try_from(configuration.replies_max).unwrap_or(usize::MAX),
+        ),
+    ];
+    let beyond = limits.into_iter().find(|(_, count, max)| count > max);
+    beyond.map(|(what, count, max)| format!("{count} {what}, at most {max} are allowed"))
+}
+
+fn sent(options: &Options, record: &Record, delivered: Option<&Msg>, message: &Msg) -> Option<String> {
+    match message {
+        Message::Accept { slot, entry, .. } => beyond_window(options, record, *slot).or_else(|| {
+            let count = match entry {
+                Entry::Noop => 0,
+                Entry::<Tagged>::Batch(operations) => operations.len(),
+            };
+            (count > options.batch_max).then(|| format!("an entry of {count} operations in slot {slot}"))
+        }),
+        Message::Decided { entries, .. } if entries.len() as u64 > options.fetch_max => {
+            Some(format!("{} entries in one answer to a fetch", entries.len()))
+        }
+        Message::Forward { .. } if matches!(delivered, Some(Message::Forward { relayed: true, .. })) => {
+            Some("what was passed on before is passed on again".into())
+        }
+        Message::ReadIndex { .. } if matches!(delivered, Some(Message::ReadIndex { relayed: true, .. })) => {
+            Some("a read that was passed on before is passed on again".into())
+        }
+        _ => None,
+    }
+}
+
+/// The configuration of a slot is known once everything `window` below it is chosen: nothing is proposed in it sooner.
+fn beyond_window(options: &Options, record: &Record, slot: u64) -> Option<String> {
+    let end = (slot + 1).saturating_sub(options.window);
+    let open = (0..end).find(|below| !record.chosen.contains_key(below))?;
+    Some(format!(
+        "proposes in slot {slot} before anything is chosen in slot {open}, with a window of {}",
+        options.window
+    ))
+}
