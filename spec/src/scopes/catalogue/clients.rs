@@ -68,6 +68,7 @@ pub(super) fn scopes() -> Vec<Scope> {
             replicas: 1,
             elections: vec![0],
             slots: 20,
+            rounds: 9,
             prefix: vec![elect()],
             clients: vec![commands()],
             witnesses: vec![Witness::CommandDone, Witness::Conflict, Witness::ReadAnswered],
@@ -128,7 +129,7 @@ pub(super) fn scopes() -> Vec<Scope> {
             elections: vec![0, 0],
             restarts: Some(1),
             restarting: vec![1],
-            slots: 5,
+            slots: 2,
             rounds: 1,
             prefix: vec![elect()],
             clients: vec![
@@ -136,7 +137,7 @@ pub(super) fn scopes() -> Vec<Scope> {
                 Client::Script(vec![command(2, "b", None, &[1])]),
                 Client::Script(vec![item(read("k"), &[0])]),
             ],
-            witnesses: vec![Witness::CommandDone],
+            witnesses: vec![Witness::ReadAnswered],
             ..base("two-lives", "a node opens a session in each of two lives, in any order")
         },
         Scope {
@@ -159,14 +160,20 @@ pub(super) fn scopes() -> Vec<Scope> {
             ],
             witnesses: vec![Witness::CommandDone, Witness::RetryAnswered],
             restarting: vec![0, 1, 2],
-            restarts: None,
+            restarts: Some(1),
             ..base("twice-in-the-log", "two leaders propose one operation in different slots")
         },
         Scope {
             elections: vec![1, 1, 0],
             slots: 4,
             options: Options { window: 2, ..options() },
-            prefix: vec![elect(), Play::Admit(3), Play::AdmitWithout(3, vec![1, 2]), Play::AdmitWithout(4, vec![1, 2])],
+            prefix: vec![
+                elect(),
+                Play::Admit(3),
+                Play::AdmitWithout(3, vec![1, 2]),
+                Play::Fire(0, Timer::Deadline(1)),
+                Play::AdmitWithout(4, vec![1, 2]),
+            ],
             clients: vec![
                 Client::Script(vec![item(Want::Session, &[1]), command(1, "a", None, &[0])]),
                 Client::Script(vec![command(2, "b", None, &[0])]),
