@@ -115,6 +115,7 @@ pub(super) fn scopes() -> Vec<Scope> {
             replicas: 1,
             elections: vec![0],
             slots: 6,
+            sessions: (2, 4),
             options: Options { batch_max: 2, ..options() },
             prefix: vec![elect()],
             clients: vec![
@@ -122,7 +123,19 @@ pub(super) fn scopes() -> Vec<Scope> {
                 Client::Script(vec![item(Want::Session, &[0]), command(2, "b", None, &[0])]),
             ],
             witnesses: vec![Witness::CommandDone],
-            ..quiet(base("sessions-in-a-batch", "two sessions opened by one entry"))
+            ..quiet(base("sessions-in-a-batch", "two sessions opened by one entry, for which the node's makes room"))
+        },
+        Scope {
+            replicas: 2,
+            elections: vec![0, 0],
+            slots: 4,
+            prefix: vec![elect()],
+            clients: vec![
+                Client::Script(vec![command(1, "a", None, &[1])]),
+                Client::Script(vec![command(2, "b", None, &[1])]),
+            ],
+            witnesses: vec![Witness::CommandDone],
+            ..quiet(base("overtaken", "two requests of a node, handed on one after the other and reached in any order"))
         },
         Scope {
             replicas: 2,
@@ -322,6 +335,31 @@ pub(super) fn scopes() -> Vec<Scope> {
                 "two-clients-new-leader",
                 "two clients with retries, a conflict, a delete and a read, and a change of leader",
             )
+        },
+        // The restart is here and not in `two-clients`, which it makes five times larger.
+        Scope {
+            elections: vec![0, 0, 0],
+            restarts: Some(1),
+            restarting: vec![0, 1],
+            rounds: 1,
+            slots: 9,
+            prefix: vec![elect(), Play::Admit(3), Play::Admit(4)],
+            clients: vec![
+                Client::Script(vec![
+                    item(Want::Session, &[0]),
+                    item(Want::Command(put(1, "k", "a", Some(1))), &[0]),
+                    item(read("k"), &[1]),
+                ]),
+                Client::Script(vec![
+                    item(Want::Session, &[1]),
+                    item(Want::Command(put(2, "k", "b", Some(1))), &[1]),
+                    item(Want::Command(put(3, "k", "", Some(2))), &[0]),
+                ]),
+            ],
+            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered, Witness::Conflict],
+            losses: Losses::Third,
+            default: false,
+            ..base("two-clients-restart", "two clients with two operations each, and a restart at any point")
         },
         Scope {
             elections: vec![0, 0, 0],
