@@ -3,12 +3,14 @@
 //! The scopes of replicas give the machine few commands, since each multiplies their states. Here all sorts are tried in every
 //! state: several puts in a command, all-or-nothing, given and missing versions up to the highest, deletes, collection.
 
+use crate::engine::resident_bytes;
 use crate::properties::sequential::{Op, Ret, Store};
 use crate::report::{Counterexample, PropertyReport, ScopeReport, StepKind, StoryStep, Verdict, collision_odds};
 use paxos_model::kv::{Command, Kv, Put, Query, VERSION_MAX};
 use paxos_model::machine::StateMachine;
 use stateright::semantics::SequentialSpec;
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
 
 /// The name of the scope.
 pub const NAME: &str = "key-value-machine";
@@ -25,15 +27,15 @@ const VERSION_SMALL: u64 = 3;
 
 /// What is found by visiting every state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+struct Found {
     /// Distinct states.
-    pub unique: usize,
+    unique: usize,
     /// Commands carried out.
-    pub generated: usize,
+    generated: usize,
     /// Commands on the longest of the shortest ways to a state.
-    pub depth: usize,
+    depth: usize,
     /// The commands that lead to a difference, and the difference.
-    pub broken: Option<(Vec<Command>, String)>,
+    broken: Option<(Vec<Command>, String)>,
 }
 
 fn puts() -> Vec<Put> {
@@ -100,7 +102,7 @@ fn within(machine: &Kv) -> bool {
 }
 
 /// Visits every state.
-pub fn explore() -> Found {
+fn explore() -> Found {
     let commands = commands();
     let mut states = vec![(Kv::default(), Store::default(), None::<(usize, usize)>, 0)];
     // By all that is in them: the machine's own `Hash` and `Eq` are part of what is tried.
@@ -134,8 +136,15 @@ pub fn explore() -> Found {
     found
 }
 
-/// The report of an exploration that took `seconds`, and its counterexample.
-pub fn report(found: &Found, seconds: f64, peak_memory_bytes: u64) -> (ScopeReport, Option<Counterexample>) {
+/// Visits every state, and tells of it.
+#[allow(clippy::disallowed_methods, reason = "the check is timed; what it checks is not")]
+pub fn run() -> (ScopeReport, Option<Counterexample>) {
+    let start = Instant::now();
+    let found = explore();
+    report(&found, start.elapsed().as_secs_f64(), resident_bytes())
+}
+
+fn report(found: &Found, seconds: f64, peak_memory_bytes: u64) -> (ScopeReport, Option<Counterexample>) {
     let verdict = if found.broken.is_some() { Verdict::Violated } else { Verdict::Holds };
     let report = ScopeReport {
         name: NAME.into(),
@@ -156,6 +165,7 @@ pub fn report(found: &Found, seconds: f64, peak_memory_bytes: u64) -> (ScopeRepo
         scope: NAME.into(),
         property: PROPERTY.into(),
         explanation: why.clone(),
+        beginning: Vec::new(),
         steps: (1..)
             .zip(path)
             .map(|(number, command)| StoryStep {
@@ -176,6 +186,7 @@ pub fn report(found: &Found, seconds: f64, peak_memory_bytes: u64) -> (ScopeRepo
 #[cfg(test)]
 mod tests {
     use super::{carry_out, commands, explore};
+    use crate::engine::resident_bytes;
     use crate::properties::sequential::{Op, Store};
     use paxos_model::kv::Kv;
     use paxos_model::machine::StateMachine;

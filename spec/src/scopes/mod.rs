@@ -148,8 +148,10 @@ impl Losses {
         match self {
             Losses::None => None,
             Losses::Heartbeats => Some("heartbeats"),
+            Losses::Counting => Some("heartbeats and votes' answers"),
             Losses::HeartbeatsToThird => Some("heartbeats to node 2"),
             Losses::Third => Some("all from and to node 2"),
+            Losses::Sides => Some("all between nodes 0 and 1 and the others but what is fetched"),
             Losses::Chain => Some("all between nodes 0 and 2"),
         }
     }

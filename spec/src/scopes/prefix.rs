@@ -191,7 +191,8 @@ impl<'a> Stage<'a> {
                 self.step(*node, Input::Timeout(timer.clone()))?;
                 if let Play::FireWithLateFetch(_, _, to) = play {
                     self.delay(|(src, dst, message)| {
-                        matches!(message, Message::Fetch { .. }) && (usize::from(*src), usize::from(*dst)) == (*node, *to)
+                        matches!(message, Message::Fetch { .. })
+                            && (usize::from(*src), usize::from(*dst)) == (*node, *to)
                     });
                 }
             }

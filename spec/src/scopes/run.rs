@@ -2,7 +2,7 @@
 
 use super::prefix::{BEGINNING, Broken, Play};
 use super::referee::Referee;
-use super::{Scope, Variation, catalogue, story};
+use super::{Scope, Variation, catalogue, machine, story};
 use crate::cli::{Catalogue, Exhibit, RunOptions, ScopeInfo, ScopeRun, SimulateOptions};
 use crate::engine::{self, Action, DEAD_STAYS_DEAD, Limits, NO_PANIC, Outcome, Stop, Strategy, System};
 use crate::original;
@@ -39,12 +39,23 @@ impl Catalogue for Scopes {
             full: true,
             small: scope.small,
         };
-        catalogue::scopes().into_iter().map(info).collect()
+        let alone = ScopeInfo {
+            name: machine::NAME.into(),
+            description: machine::DESCRIPTION.into(),
+            default: true,
+            full: true,
+            small: false,
+        };
+        catalogue::scopes().into_iter().map(info).chain([alone]).collect()
     }
 
     fn run(&self, name: &str, options: &RunOptions, progress: &mut dyn FnMut(Progress)) -> ScopeRun {
         if let Some(run) = run_original(name) {
             return run;
+        }
+        if name == machine::NAME {
+            let (report, counterexample) = machine::run();
+            return ScopeRun { report, counterexamples: counterexample.into_iter().collect() };
         }
         let scope = Self::find(name);
         let system = match scope.system(Variation { salt: options.salt, reduce: options.reductions }) {
@@ -113,10 +124,16 @@ impl Catalogue for Scopes {
     }
 
     fn properties(&self, name: &str) -> Vec<String> {
+        if name == machine::NAME {
+            return vec![machine::PROPERTY.into()];
+        }
         judged(&Self::find(name), true).into_iter().map(str::to_owned).collect()
     }
 
     fn begin(&self, name: &str) -> Result<(), String> {
+        if name == machine::NAME {
+            return Err(format!("{name} has no replicas to walk through: it can only be run"));
+        }
         Self::find(name).begin().map(|_| ()).map_err(|broken| broken.why())
     }
 

@@ -59,7 +59,7 @@ pub(super) fn scopes() -> Vec<Scope> {
             ..base("pre-vote-of-three", "a quorum is asked before a ballot is begun, three replicas")
         },
         Scope {
-            clients: vec![Client::Source(vec![for_leader(0, 1), for_leader(1, 2)])],
+            clients: vec![Client::Source(vec![for_leader(0, &[1]), for_leader(1, &[2])])],
             elections: vec![1, 1, 0],
             restarts: Some(0),
             restarting: vec![],
@@ -68,7 +68,7 @@ pub(super) fn scopes() -> Vec<Scope> {
             ..base("half-promised", "two ballots in one slot: promises half made, votes half cast, then faults end")
         },
         Scope {
-            clients: vec![Client::Source(vec![for_leader(0, 1), for_leader(0, 2)])],
+            clients: vec![Client::Source(vec![for_leader(0, &[1]), for_leader(0, &[2])])],
             elections: vec![1, 0, 0],
             restarts: Some(1),
             slots: 2,
