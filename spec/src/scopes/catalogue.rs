@@ -6,6 +6,7 @@ mod decisions;
 mod leadership;
 mod partitions;
 mod reads;
+mod repeated_reads;
 
 use super::prefix::Play;
 use super::{Losses, Scope, Timers};
@@ -103,6 +104,7 @@ pub fn scopes() -> Vec<Scope> {
     let mut all = ballots::scopes();
     all.extend(decisions::scopes());
     all.extend(reads::scopes());
+    all.extend(repeated_reads::scopes());
     all.extend(clients::scopes());
     all.extend(leadership::scopes());
     all.extend(partitions::scopes());

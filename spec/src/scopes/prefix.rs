@@ -33,6 +33,8 @@ pub enum Play {
     Admit(usize),
     /// The same, but nothing reaches or leaves these nodes.
     AdmitWithout(usize, Vec<usize>),
+    /// The same, but what others send to these nodes is in flight where the script ends.
+    AdmitUnheard(usize, Vec<usize>),
     /// A node crashes and starts again.
     Restart(usize),
 }
@@ -54,6 +56,10 @@ impl Play {
             }
             Play::Admit(client) => admit(client),
             Play::AdmitWithout(client, cut) => admit(client) + &without(cut),
+            Play::AdmitUnheard(client, nodes) => {
+                let nodes: Vec<String> = nodes.iter().map(usize::to_string).collect();
+                format!("{}, with what is sent to node {} late", admit(client), nodes.join(", "))
+            }
             Play::Restart(node) => format!("node {node} crashes and starts again"),
         };
         what + ", and all that follows happens"
@@ -126,6 +132,9 @@ struct Stage<'a> {
     now: Beginning,
     cut: Vec<usize>,
     steps: Vec<Played>,
+    /// Nodes to which what others send is held back.
+    unheard: Vec<usize>,
+    /// What is held back until the script is played.
     late: Vec<(Id, Id, Msg)>,
 }
 
@@ -171,7 +180,8 @@ impl<'a> Stage<'a> {
     /// Every party has started.
     fn new(parties: &'a [Party], judge: &'a Judge) -> Result<Self, Box<Broken>> {
         let now = Beginning { seats: Vec::new(), record: Record::new(judge.collapse), network: Vec::new() };
-        let mut stage = Stage { parties, judge, now, cut: Vec::new(), steps: Vec::new(), late: Vec::new() };
+        let mut stage =
+            Stage { parties, judge, now, cut: Vec::new(), steps: Vec::new(), unheard: Vec::new(), late: Vec::new() };
         for index in 0..parties.len() {
             stage.start(index)?;
         }
@@ -180,8 +190,12 @@ impl<'a> Stage<'a> {
 
     fn play(&mut self, play: &Play) -> Result<(), Box<Broken>> {
         self.cut.clear();
+        self.unheard.clear();
         if let Play::FireWithout(_, _, cut) | Play::AdmitWithout(_, cut) = play {
             self.cut.clone_from(cut);
+        }
+        if let Play::AdmitUnheard(_, unheard) = play {
+            self.unheard.clone_from(unheard);
         }
         match play {
             Play::Fire(node, timer) | Play::FireWithout(node, timer, _) | Play::FireWithLateFetch(node, timer, _) => {
@@ -196,7 +210,7 @@ impl<'a> Stage<'a> {
                     });
                 }
             }
-            Play::Admit(client) | Play::AdmitWithout(client, _) => {
+            Play::Admit(client) | Play::AdmitWithout(client, _) | Play::AdmitUnheard(client, _) => {
                 let sent =
                     |(src, _, message): &(Id, Id, Msg)| usize::from(*src) == *client && super::arrives_once(message);
                 let Some(index) = self.now.network.iter().position(sent) else {
@@ -256,26 +270,28 @@ impl<'a> Stage<'a> {
     fn delay(&mut self, which: impl Fn(&(Id, Id, Msg)) -> bool) {
         let (late, others) = std::mem::take(&mut self.now.network).into_iter().partition(which);
         self.now.network = others;
-        self.late = late;
+        self.late.extend::<Vec<_>>(late);
     }
 
     /// Delivers everything but requests, until nothing is left; what can't be delivered is lost. What sources sent stays.
     fn settle(&mut self, play: &Play) -> Result<(), Box<Broken>> {
         let mut queue: VecDeque<_> = std::mem::take(&mut self.now.network).into();
-        let mut held = Vec::new();
+        let mut waiting = Vec::new();
         for _ in 0..STEPS_MAX {
             queue.extend(std::mem::take(&mut self.now.network));
             if let Some((src, dst, msg)) = queue.pop_front() {
                 let source = matches!(self.parties[usize::from(src)], Party::Client(Client::Source(_)));
                 if super::arrives_once(&msg) || source {
-                    held.push((src, dst, msg));
+                    waiting.push((src, dst, msg));
+                } else if self.unheard.contains(&usize::from(dst)) && src != dst {
+                    self.late.push((src, dst, msg));
                 } else if ![src, dst].iter().any(|node| self.cut.contains(&usize::from(*node))) {
                     self.step(dst.into(), Input::Deliver { src, msg })?;
                 }
             } else if let Some(node) = self.now.seats.iter().position(|seat| seat.timers.contains(&Timer::Flush)) {
                 self.step(node, Input::Timeout(Timer::Flush))?;
             } else {
-                self.now.network = held;
+                self.now.network = waiting;
                 return Ok(());
             }
         }
