@@ -2,12 +2,13 @@
 //!
 //! `LEDGER=write cargo test -p paxos-spec --test ledger` writes the table of scopes in `spec/README.md` anew.
 
+use paxos_spec::cli::{Catalogue, ScopeInfo};
 use paxos_spec::engine::{DEAD_STAYS_DEAD, NO_PANIC};
 use paxos_spec::mutants;
 use paxos_spec::record::{self, Record};
 use paxos_spec::report::table::thousands;
-use paxos_spec::scopes::{Scope, Variation, catalogue};
-use stateright::Expectation;
+use paxos_spec::scopes::run::Scopes;
+use paxos_spec::scopes::{catalogue, machine};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -65,7 +66,7 @@ fn is_name(word: &str) -> bool {
 }
 
 fn scope_names() -> BTreeSet<String> {
-    set(catalogue::scopes().iter().map(|scope| scope.name))
+    set(Scopes.scopes().into_iter().map(|scope| scope.name))
 }
 
 fn mutant_names() -> BTreeSet<String> {
@@ -77,11 +78,8 @@ fn mutant_names() -> BTreeSet<String> {
 /// Every property but the witnesses, which each scope names for itself.
 fn properties() -> BTreeSet<String> {
     let mut names = set([DEAD_STAYS_DEAD, NO_PANIC]);
-    for scope in catalogue::scopes() {
-        let system = scope.system(Variation::default());
-        names.extend(system.rules().iter().map(|rule| rule.name.to_string()));
-        let always = system.predicates().iter().filter(|predicate| predicate.expectation != Expectation::Sometimes);
-        names.extend(always.map(|predicate| predicate.name.to_string()));
+    for scope in Scopes.scopes() {
+        names.extend(Scopes.properties(&scope.name).into_iter().filter(|name| !name.starts_with("sometimes ")));
     }
     names
 }
@@ -90,14 +88,16 @@ fn scope_table(record: &Record) -> String {
     let recorded: BTreeMap<&str, _> = record.scopes.iter().map(|scope| (scope.name.as_str(), scope)).collect();
     let mut table = String::from("\n| scope | what it is for | bounds | run | states | transitions |\n");
     table += "|---|---|---|---|---:|---:|\n";
-    for scope in catalogue::scopes() {
-        let Scope { name, description, default, .. } = &scope;
-        let run = if *default { "default" } else { "`--full`" };
+    let of_replicas = catalogue::scopes();
+    let bounds: BTreeMap<&str, String> = of_replicas.iter().map(|scope| (scope.name, scope.bounds())).collect();
+    for ScopeInfo { name, description, default, .. } in Scopes.scopes() {
+        let bounds = bounds.get(name.as_str()).map_or(machine::BOUNDS, String::as_str);
+        let run = if default { "default" } else { "`--full`" };
         let count = |number: Option<u64>| number.map_or_else(|| "–".into(), thousands);
-        let found = recorded.get(name);
+        let found = recorded.get(name.as_str());
         let states = count(found.map(|counts| counts.unique_states));
         let transitions = count(found.map(|counts| counts.generated_states));
-        table += &format!("| `{name}` | {description} | {} | {run} | {states} | {transitions} |\n", scope.bounds());
+        table += &format!("| `{name}` | {description} | {bounds} | {run} | {states} | {transitions} |\n");
     }
     table
 }
@@ -114,7 +114,7 @@ fn the_table_of_scopes_is_that_of_the_catalogue_and_the_record() {
     } else {
         assert!(present == table, "the table of scopes in spec/README.md is out of date; {REFRESH}:\n{table}");
     }
-    let default = set(catalogue::scopes().iter().filter(|scope| scope.default).map(|scope| scope.name));
+    let default = set(Scopes.scopes().into_iter().filter(|scope| scope.default).map(|scope| scope.name));
     let recorded = set(record.scopes.iter().map(|scope| scope.name.as_str()));
     assert_eq!(default, recorded, "the default scopes are not those of the record; `check --record` writes it anew");
 }
