@@ -1,8 +1,10 @@
 //! The scopes, by name.
 
+mod attempts;
 mod ballots;
 mod clients;
 mod decisions;
+mod handovers;
 mod leadership;
 mod partitions;
 mod reads;
@@ -106,7 +108,9 @@ pub fn scopes() -> Vec<Scope> {
     all.extend(reads::scopes());
     all.extend(repeated_reads::scopes());
     all.extend(clients::scopes());
+    all.extend(attempts::scopes());
     all.extend(leadership::scopes());
+    all.extend(handovers::scopes());
     all.extend(partitions::scopes());
     all
 }
