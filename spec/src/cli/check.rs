@@ -10,6 +10,13 @@ use crate::{
     },
 };
 
+/// Memory limit of the process, in MiB, if none is given: a mistake in a replica may make its states endless.
+const MEMORY_MIB: u64 = 6144;
+/// Time limit of a scope of the default run, in seconds, if none is given: for the same reason.
+const SECONDS: u64 = 300;
+/// The same for the other scopes, which are larger.
+const SECONDS_LARGE: u64 = 900;
+
 pub(super) fn run(
     catalogue: &dyn Catalogue,
     arguments: &CheckArguments,
@@ -28,10 +35,9 @@ pub(super) fn run(
     if let Some(file) = &arguments.json {
         files::ensure_writable(file).map_err(|error| format!("--json: {error}"))?;
     }
-    let options = options(arguments);
     let every_default = scopes.iter().filter(|scope| scope.default).all(|scope| chosen.contains(&scope));
     // What the record compares is the plain default run.
-    let plain = every_default && !arguments.full && arguments.scopes.is_empty() && options.reductions;
+    let plain = every_default && !arguments.full && arguments.scopes.is_empty() && !arguments.no_reductions;
     let before = plain.then(|| record::fingerprint(console.root));
     if arguments.record {
         files::ensure_writable(&console.root.join(record::FILE)).map_err(|error| format!("--record: {error}"))?;
@@ -42,7 +48,7 @@ pub(super) fn run(
     let mut counterexamples = Vec::new();
     for (index, scope) in chosen.iter().enumerate() {
         let run = with_progress(console, &scope.name, (index + 1, chosen.len()), |progress| {
-            catalogue.run(&scope.name, &options, progress)
+            catalogue.run(&scope.name, &options(arguments, scope), progress)
         });
         counterexamples.extend(tell(console, &run)?);
         reports.push(run.report);
@@ -94,12 +100,12 @@ fn judge(scopes: &[ScopeReport], marks: Option<&MarksReport>) -> u8 {
     }
 }
 
-fn options(arguments: &CheckArguments) -> RunOptions {
+fn options(arguments: &CheckArguments, scope: &ScopeInfo) -> RunOptions {
     let default = RunOptions::default();
     RunOptions {
         threads: arguments.threads.unwrap_or(default.threads),
-        seconds: arguments.seconds,
-        memory_mib: arguments.memory_mib,
+        seconds: arguments.seconds.or(Some(if scope.default { SECONDS } else { SECONDS_LARGE })),
+        memory_mib: arguments.memory_mib.or(Some(MEMORY_MIB)),
         shortening_seconds: arguments.shortening_seconds.unwrap_or(default.shortening_seconds),
         reductions: !arguments.no_reductions,
         salt: arguments.salt.unwrap_or(default.salt),

@@ -148,6 +148,27 @@ fn options_reach_the_engine() {
 }
 
 #[test]
+fn no_run_is_without_limits() {
+    let limits = |arguments: &[&str]| {
+        let fake = Fake::new();
+        check(&fake, arguments);
+        let asked = fake.asked.borrow();
+        asked.iter().map(|(_, options)| (options.seconds, options.memory_mib)).collect::<Vec<_>>()
+    };
+    assert_eq!(limits(&[]), [(Some(300), Some(6144)); 2]);
+    assert_eq!(limits(&["--full"]), [(Some(300), Some(6144)), (Some(900), Some(6144))]);
+    assert_eq!(limits(&["two-slots-larger"]), [(Some(900), Some(6144))]);
+    assert_eq!(limits(&["--seconds", "7"]), [(Some(7), Some(6144)); 2]);
+    assert_eq!(limits(&["--full", "--memory-mib", "8"]), [(Some(300), Some(8)), (Some(900), Some(8))]);
+
+    let fake = Fake::new();
+    fake.exhausted.set(false);
+    let (status, out, _) = check(&fake, &[]);
+    assert_eq!(status, 2);
+    assert!(out.contains("INCOMPLETE: time limit of 1 s"), "{out}");
+}
+
+#[test]
 fn the_exit_status_says_what_came_of_it() {
     let status = |verdict, exhausted, arguments: &[&str]| {
         let fake = Fake::new();

@@ -201,9 +201,9 @@ fn report(scope: &Scope, system: &System<Party, Referee>, outcome: &Outcome) -> 
         exhausted: outcome.exhausted,
         why_incomplete: outcome.stop.as_ref().map(|stop| match stop {
             Stop::Violation => "stopped at a violation".into(),
-            Stop::Time => "the time was up".into(),
+            Stop::Time => "the time was up (see --seconds)".into(),
             Stop::Unique => "too many states".into(),
-            Stop::Memory => "the memory limit was reached".into(),
+            Stop::Memory => "the memory limit was reached (see --memory-mib)".into(),
             Stop::Panic(said) => format!("the checker panicked: {said}"),
         }),
         unique_states: outcome.unique as u64,
