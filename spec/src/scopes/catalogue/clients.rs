@@ -63,6 +63,27 @@ fn command(tag: u8, val: &str, ver: Option<u64>, nodes: &[usize]) -> Item {
 pub(super) fn scopes() -> Vec<Scope> {
     let quick = Timers { deadline: true, ..CORE };
     let quiet = |scope: Scope| Scope { elections: vec![0; 3], restarts: Some(0), restarting: vec![], ..scope };
+    let first = |node: usize| item(Want::Session, &[node]);
+    let delete = |nodes: &[usize]| item(Want::Command(put(3, "k", "", Some(2))), nodes);
+    let conflict = || item(Want::Command(put(2, "k", "b", Some(1))), &[1]);
+    let read_at = |nodes: &[usize]| item(read("k"), nodes);
+    let two_clients = |name, description, one: Vec<Item>, other: Vec<Item>| {
+        let done = [first(0), item(Want::Command(put(1, "k", "a", Some(1))), &[0])];
+        Scope {
+            elections: vec![0, 0, 0],
+            restarts: Some(0),
+            restarting: vec![0, 1],
+            rounds: 1,
+            slots: 9,
+            prefix: vec![elect(), Play::Admit(3), Play::Admit(4), Play::Admit(3)],
+            clients: vec![
+                Client::Script(done.into_iter().chain(one).collect()),
+                Client::Script([first(1)].into_iter().chain(other).collect()),
+            ],
+            losses: Losses::Third,
+            ..base(name, description)
+        }
+    };
     vec![
         Scope {
             replicas: 1,
@@ -271,28 +292,38 @@ pub(super) fn scopes() -> Vec<Scope> {
             progress: vec![Links::among(&[0, 1])],
             ..base("two-replicas", "two replicas, a put through the follower and a read")
         },
+        // Two clients with two operations each, of which one is done in the script, through nodes 0 and 1: among them a conflict,
+        // a delete and a read. A restart, a retry and a change of leader meet by twos here; all at once is for `--full`.
         Scope {
-            elections: vec![0, 0, 0],
-            restarts: Some(0),
-            restarting: vec![],
-            rounds: 1,
-            slots: 9,
-            prefix: vec![elect(), Play::Admit(3), Play::Admit(4)],
-            clients: vec![
-                Client::Script(vec![
-                    item(Want::Session, &[0]),
-                    item(Want::Command(put(1, "k", "a", Some(1))), &[0]),
-                    item(read("k"), &[1]),
-                ]),
-                Client::Script(vec![
-                    item(Want::Session, &[1]),
-                    item(Want::Command(put(2, "k", "b", Some(1))), &[1]),
-                    item(Want::Command(put(3, "k", "", Some(2))), &[0]),
-                ]),
-            ],
+            restarts: Some(1),
             witnesses: vec![Witness::CommandDone, Witness::ReadAnswered, Witness::Conflict],
-            losses: Losses::Third,
-            ..base("two-clients", "two clients with two operations each: a conflict, a delete and a read")
+            ..two_clients(
+                "two-clients",
+                "two clients with two operations each, a restart: a conflict, a delete and a read",
+                vec![delete(&[0])],
+                vec![conflict(), read_at(&[1])],
+            )
+        },
+        Scope {
+            elections: vec![0, 1, 0],
+            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered, Witness::Conflict, Witness::RetryAnswered],
+            ..two_clients(
+                "two-clients-new-leader",
+                "the same with a retry and a change of leader, without a restart",
+                vec![delete(&[0, 1])],
+                vec![conflict(), read_at(&[1])],
+            )
+        },
+        Scope {
+            elections: vec![0, 1, 0],
+            restarts: Some(1),
+            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered, Witness::RetryAnswered],
+            ..two_clients(
+                "two-clients-all-at-once",
+                "a delete and a read, over a retry, a change of leader and a restart",
+                vec![delete(&[0, 1])],
+                vec![read_at(&[1])],
+            )
         },
         Scope {
             elections: vec![0, 1, 0],
@@ -309,62 +340,47 @@ pub(super) fn scopes() -> Vec<Scope> {
             witnesses: vec![Witness::CommandDone, Witness::RetryAnswered],
             ..base("retry", "a retry through another node, over a change of leader, beside another client")
         },
+        // Both operations of each client at any time.
         Scope {
-            elections: vec![0, 1, 0],
-            restarts: Some(0),
-            restarting: vec![],
-            rounds: 1,
-            slots: 9,
+            restarts: Some(1),
             prefix: vec![elect(), Play::Admit(3), Play::Admit(4)],
-            clients: vec![
-                Client::Script(vec![
-                    item(Want::Session, &[0]),
-                    item(Want::Command(put(1, "k", "a", Some(1))), &[0]),
-                    item(read("k"), &[1]),
-                ]),
-                Client::Script(vec![
-                    item(Want::Session, &[1]),
-                    item(Want::Command(put(2, "k", "b", Some(1))), &[1, 0]),
-                    item(Want::Command(put(3, "k", "", Some(2))), &[0]),
-                ]),
-            ],
-            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered, Witness::Conflict, Witness::RetryAnswered],
-            losses: Losses::Third,
             default: false,
-            ..base(
-                "two-clients-new-leader",
-                "two clients with retries, a conflict, a delete and a read, and a change of leader",
+            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered, Witness::Conflict],
+            ..two_clients(
+                "two-clients-restart",
+                "two clients with two operations each, none of them in the script, and a restart",
+                vec![read_at(&[1])],
+                vec![conflict(), delete(&[0])],
             )
         },
-        // The restart is here and not in `two-clients`, which it makes five times larger.
+        Scope {
+            elections: vec![0, 1, 0],
+            restarts: Some(1),
+            default: false,
+            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered, Witness::Conflict, Witness::RetryAnswered],
+            ..two_clients(
+                "two-clients-conflict",
+                "a conflict, a delete and a read, over a retry, a change of leader and a restart",
+                vec![delete(&[0, 1])],
+                vec![conflict(), read_at(&[1])],
+            )
+        },
+        Scope {
+            elections: vec![0, 1, 0],
+            restarts: Some(1),
+            default: false,
+            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered, Witness::RetryAnswered],
+            ..two_clients(
+                "two-clients-two-retries",
+                "a delete and a read, over a retry of each, a change of leader and a restart",
+                vec![delete(&[0, 1])],
+                vec![read_at(&[1, 0])],
+            )
+        },
         Scope {
             elections: vec![0, 0, 0],
             restarts: Some(1),
-            restarting: vec![0, 1],
-            rounds: 1,
-            slots: 9,
-            prefix: vec![elect(), Play::Admit(3), Play::Admit(4)],
-            clients: vec![
-                Client::Script(vec![
-                    item(Want::Session, &[0]),
-                    item(Want::Command(put(1, "k", "a", Some(1))), &[0]),
-                    item(read("k"), &[1]),
-                ]),
-                Client::Script(vec![
-                    item(Want::Session, &[1]),
-                    item(Want::Command(put(2, "k", "b", Some(1))), &[1]),
-                    item(Want::Command(put(3, "k", "", Some(2))), &[0]),
-                ]),
-            ],
-            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered, Witness::Conflict],
-            losses: Losses::Third,
-            default: false,
-            ..base("two-clients-restart", "two clients with two operations each, and a restart at any point")
-        },
-        Scope {
-            elections: vec![0, 0, 0],
-            restarts: Some(0),
-            restarting: vec![],
+            restarting: vec![0],
             slots: 9,
             sessions: (2, 1),
             prefix: vec![elect(), Play::Admit(3)],
@@ -378,8 +394,7 @@ pub(super) fn scopes() -> Vec<Scope> {
         },
         Scope {
             elections: vec![1, 0, 0],
-            restarts: Some(0),
-            restarting: vec![],
+            restarting: vec![0, 1],
             slots: 5,
             timers: quick,
             clients: vec![Client::Script(vec![item(Want::Command(put(1, "k", "a", None)), &[1])])],
@@ -397,12 +412,13 @@ pub(super) fn scopes() -> Vec<Scope> {
             witnesses: vec![Witness::CommandDone, Witness::RetryAnswered],
             losses: Losses::Third,
             small: true,
-            ..quiet(base("superseded", "a retry at the same node, whose time may be up"))
+            elections: vec![0, 0, 0],
+            restarting: vec![0, 1],
+            ..base("superseded", "a retry at the same node, whose time may be up")
         },
         Scope {
             elections: vec![0, 0, 0],
-            restarts: Some(0),
-            restarting: vec![],
+            restarts: Some(1),
             slots: 5,
             options: Options { pre_vote: true, ..options() },
             timers: Timers { resend: true, ..CORE },

@@ -33,18 +33,26 @@ pub(super) fn scopes() -> Vec<Scope> {
         Scope {
             options: Options { pre_vote: true, ..options() },
             elections: vec![1, 1, 0],
-            restarts: Some(0),
-            restarting: vec![],
+            restarting: vec![0, 1],
             witnesses: vec![],
             progress: majorities(),
             losses: Losses::Third,
             ..base("pre-vote", "a quorum is asked before a ballot is begun")
         },
         Scope {
-            timers: Timers { step_down: true, ..CORE },
-            elections: vec![1, 1, 0],
+            options: Options { pre_vote: true, ..options() },
+            elections: vec![0, 1, 1],
             restarts: Some(0),
             restarting: vec![],
+            prefix: vec![elect()],
+            progress: majorities(),
+            losses: Losses::Heartbeats,
+            default: false,
+            ..base("pre-vote-three-ballots", "two nodes want to lead after a third, each asking a quorum before")
+        },
+        Scope {
+            timers: Timers { step_down: true, ..CORE },
+            elections: vec![1, 1, 0],
             witnesses: vec![Witness::SteppedDown],
             progress: majorities(),
             ..base("step-down", "a leader that hears no quorum steps down")
@@ -52,8 +60,6 @@ pub(super) fn scopes() -> Vec<Scope> {
         Scope {
             options: Options { pre_vote: true, ..options() },
             elections: vec![1, 0, 0],
-            restarts: Some(0),
-            restarting: vec![],
             progress: majorities(),
             losses: Losses::Heartbeats,
             ..base("pre-vote-of-three", "a quorum is asked before a ballot is begun, three replicas")
@@ -79,8 +85,7 @@ pub(super) fn scopes() -> Vec<Scope> {
         },
         Scope {
             elections: vec![0, 0, 0],
-            restarts: Some(0),
-            restarting: vec![],
+            restarting: vec![0, 1],
             rounds: 1,
             slots: 9,
             prefix: vec![elect(), Play::Admit(3)],

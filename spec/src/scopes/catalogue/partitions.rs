@@ -36,6 +36,13 @@ pub(super) fn scopes() -> Vec<Scope> {
             ..three("partitions-of-three", "every set of links among three, while another leader is elected")
         },
         Scope {
+            elections: vec![0, 2, 0],
+            prefix: vec![elect(), alone(2, &[0, 1])],
+            default: false,
+            witnesses: vec![Witness::SteppedDown],
+            ..three("partitions-of-three-twice", "the same while another leader is elected twice")
+        },
+        Scope {
             elections: vec![0, 0, 1],
             slots: 3,
             prefix: vec![

@@ -12,10 +12,10 @@ pub(super) fn scopes() -> Vec<Scope> {
     let session = || item(Want::Session, &[0]);
     let put_at = |node| item(Want::Command(put(1, "k", "a", Some(1))), &[node]);
     let read_at = |node| item(read("k"), &[node]);
-    let new_leader = |name, description, scripts: Vec<Vec<Item>>| Scope {
+    let new_leader = |name, description, restarting: Vec<usize>, scripts: Vec<Vec<Item>>| Scope {
         elections: vec![0, 1, 0],
-        restarts: Some(0),
-        restarting: vec![],
+        restarts: Some(1),
+        restarting,
         slots: 9,
         rounds: 1,
         prefix: vec![elect(), Play::Admit(3)],
@@ -28,12 +28,20 @@ pub(super) fn scopes() -> Vec<Scope> {
         new_leader(
             "deposed-read",
             "reads at a deposed leader, before and after its successor takes a write",
+            // With restarts of the deposed leader, too, it is twice as large.
+            vec![1],
             vec![vec![session(), put_at(1), read_at(0)], vec![read_at(0)]],
         ),
-        new_leader("new-leader-read", "a read at a new leader", vec![vec![session(), put_at(1)], vec![read_at(1)]]),
+        new_leader(
+            "new-leader-read",
+            "a read at a new leader",
+            vec![0, 1],
+            vec![vec![session(), put_at(1)], vec![read_at(1)]],
+        ),
         new_leader(
             "inherited-read",
             "a read at a new leader that has the vote for a write, and not its decision",
+            vec![1],
             vec![vec![session(), put_at(0)], vec![read_at(1)]],
         ),
         Scope {
@@ -52,20 +60,21 @@ pub(super) fn scopes() -> Vec<Scope> {
             ..base("reads-by-turns", "a read, a write elsewhere, and another read of the same node")
         },
         Scope {
-            elections: vec![0, 0, 0],
+            elections: vec![0, 1, 0],
             restarts: Some(1),
-            restarting: vec![2],
+            restarting: vec![1],
             slots: 9,
+            losses: Losses::Third,
             prefix: vec![elect(), Play::Admit(3)],
             clients: vec![
                 Client::Script(vec![item(Want::Session, &[0]), item(Want::Command(put(1, "k", "a", Some(1))), &[0])]),
                 Client::Script(vec![
-                    item(Want::LocalRead(Query::Get("k".into())), &[2]),
-                    item(Want::LocalRead(Query::Get("k".into())), &[2]),
+                    item(Want::LocalRead(Query::Get("k".into())), &[1]),
+                    item(Want::LocalRead(Query::Get("k".into())), &[1]),
                 ]),
             ],
             witnesses: vec![Witness::CommandDone, Witness::ReadAnswered],
-            ..base("local-reads", "local reads before and after a restart")
+            ..base("local-reads", "local reads before and after a restart and a change of leader")
         },
     ]
 }
