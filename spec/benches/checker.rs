@@ -97,7 +97,7 @@ fn median(mut numbers: Vec<f64>) -> f64 {
 /// Exhausts the reference scope in this process, built with the profile of benchmarks.
 fn run_scope(threads: usize) -> Result<Measured, String> {
     let scope = catalogue::find(SCOPE).ok_or_else(|| format!("there is no scope {SCOPE}"))?;
-    let system = scope.system(Variation::default());
+    let system = scope.system(Variation::default()).expect("its scripted beginning can be played");
     let outcome = run(&system, &RunOptions { threads, ..RunOptions::default() }, |_| {});
     if !outcome.exhausted {
         return Err(format!("{SCOPE} was not exhausted: {:?} {:?}", outcome.stop, outcome.violations));

@@ -186,7 +186,6 @@ fn report(found: &Found, seconds: f64, peak_memory_bytes: u64) -> (ScopeReport, 
 #[cfg(test)]
 mod tests {
     use super::{carry_out, commands, explore};
-    use crate::engine::resident_bytes;
     use crate::properties::sequential::{Op, Store};
     use paxos_model::kv::Kv;
     use paxos_model::machine::StateMachine;

@@ -47,6 +47,9 @@ pub struct Frozen {
     pub timers: Vec<Timer>,
 }
 
+/// A step that was taken: in which round, by whom, and what it took in.
+type Taken = (u64, Id, Input<Msg, Timer>);
+
 struct Running<'a> {
     replicas: &'a [Replica<Audit>],
     links: &'a Links,
@@ -57,7 +60,7 @@ struct Running<'a> {
     network: VecDeque<(Id, Id, Msg)>,
     unanswered: BTreeSet<(Id, u64)>,
     unsent: BTreeSet<(Id, u64)>,
-    taken: Option<Vec<(u64, Id, Input<Msg, Timer>)>>,
+    taken: Option<Vec<Taken>>,
 }
 
 /// When a leader was first seen with everything served, and how everybody was then.
