@@ -1,3 +1,27 @@
 //! The node: what runs the checked replica of `paxos-model`. It holds no rule of the protocol.
 
+pub mod config;
+pub mod http;
+pub mod node;
+pub mod server;
+pub mod storage;
+pub mod transport;
+
 pub use paxos_model as model;
+
+use paxos_model::kv::Kv;
+use paxos_model::replica::message::{MessageOf, OutcomeOf};
+use std::sync::Arc;
+
+/// The state machine that is deployed.
+pub type Machine = Kv;
+/// What the log carries.
+pub type Command = paxos_model::kv::Command;
+/// What a replica saves.
+pub type Stored = Arc<paxos_model::replica::durable::Durable<Command>>;
+/// What replicas say to each other, and clients to them.
+pub type Msg = MessageOf<Machine>;
+/// What a client asks.
+pub type Request = paxos_model::replica::message::Request<Command, paxos_model::kv::Query>;
+/// How a client's request ended.
+pub type Outcome = OutcomeOf<Machine>;

@@ -27,6 +27,8 @@
 //! Purity: a handler is a function of the state and the input. No clock, randomness, file, socket or hash map is used here,
 //! and the lints of the workspace refuse them.
 
+#![forbid(unsafe_code)]
+
 pub mod kv;
 pub mod machine;
 pub mod mark;

@@ -1,5 +1,7 @@
 //! What must hold of the replica, and the check that it does.
 
+#![forbid(unsafe_code)]
+
 pub mod cli;
 pub mod engine;
 pub mod mutants;

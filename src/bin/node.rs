@@ -1,0 +1,183 @@
+//! `node`: one node of a cluster, or a whole cluster to try out.
+
+use clap::{Args, Parser, Subcommand};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use paxos::config::{Config, NodeConfig};
+use paxos::server::{Server, Sockets};
+use paxos::storage::lmdb::LmdbStore;
+use paxos::transport::pins::Pins;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// A node of a replicated key-value store.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Task>,
+    /// The configuration file.
+    #[arg(required = true)]
+    config: Option<PathBuf>,
+    /// Which of its nodes this is, counted from 0.
+    #[arg(required = true)]
+    index: Option<usize>,
+    #[command(flatten)]
+    log: Log,
+}
+
+#[derive(Args, Clone)]
+struct Log {
+    /// What is logged: a level, or directives as in RUST_LOG, which goes before.
+    #[arg(long, global = true, default_value = "info")]
+    log_level: String,
+    /// Logs one JSON object a line.
+    #[arg(long, global = true)]
+    log_json: bool,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Runs a whole cluster in one process on free ports, and prints its addresses.
+    Dev {
+        /// How many nodes: 1, 2, 3, 5 or 7.
+        #[arg(long, default_value_t = 3)]
+        nodes: usize,
+        /// Where the nodes keep their data; a temporary directory if not given.
+        #[arg(long)]
+        data: Option<PathBuf>,
+    },
+    /// Says that a peer has a new store, and is to be let in with it: run it for every node that refuses the peer, while that node is stopped.
+    Replace {
+        /// The configuration file.
+        config: PathBuf,
+        /// The node that is told, counted from 0.
+        index: usize,
+        /// The peer whose store is new.
+        peer: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(why) = start_log(&cli.log) {
+        return fail(&why);
+    }
+    let ended = match cli.command {
+        Some(Task::Replace { config, index, peer }) => replace(&config, index, peer),
+        Some(Task::Dev { nodes, data }) => run(dev(nodes, data)),
+        None => match (cli.config, cli.index) {
+            (Some(config), Some(index)) => run(one(config, index)),
+            _ => unreachable!("the command line requires both"),
+        },
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => fail(&why),
+    }
+}
+
+fn fail(why: &str) -> ExitCode {
+    eprintln!("node: {why}");
+    ExitCode::FAILURE
+}
+
+fn start_log(log: &Log) -> Result<(), String> {
+    let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| log.log_level.clone());
+    let filter = EnvFilter::try_new(&directives).map_err(|error| format!("log level {directives:?}: {error}"))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if log.log_json {
+        builder.json().init()
+    } else {
+        builder.init()
+    }
+    Ok(())
+}
+
+fn run(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(work)
+}
+
+fn metrics() -> Result<PrometheusHandle, String> {
+    PrometheusBuilder::new().install_recorder().map_err(|error| format!("cannot record metrics: {error}"))
+}
+
+async fn one(file: PathBuf, index: usize) -> Result<(), String> {
+    let config = Config::read(&file).map_err(|error| error.to_string())?;
+    let node = config.node(index).map_err(|error| error.to_string())?;
+    let sockets = Sockets::bind(&node.rpc, &node.store).await?;
+    let server = open(&config, index, &node.data, sockets, metrics()?)?;
+    println!("node {index} serves http://{}/kvstore/", server.address);
+    until_stopped(vec![server]).await
+}
+
+fn open(
+    config: &Config,
+    index: usize,
+    data: &Path,
+    sockets: Sockets,
+    metrics: PrometheusHandle,
+) -> Result<Server, String> {
+    let bytes_max = config.store_max_mib << 20;
+    let store = LmdbStore::open(data, &config.cluster, index as u64, bytes_max).map_err(|error| error.to_string())?;
+    let pins = Pins::open(Some(data))?;
+    Server::start(config, index, store, pins, sockets, metrics)
+}
+
+async fn dev(count: usize, data: Option<PathBuf>) -> Result<(), String> {
+    let temporary = match data {
+        Some(_) => None,
+        None => Some(tempfile::tempdir().map_err(|error| format!("cannot make a temporary directory: {error}"))?),
+    };
+    let root = data.or_else(|| temporary.as_ref().map(|dir| dir.path().into())).unwrap_or_default();
+    let mut sockets = Vec::new();
+    let mut nodes = Vec::new();
+    for index in 0..count {
+        let bound = Sockets::bind("127.0.0.1:0", "127.0.0.1:0").await?;
+        let address = |listener: &tokio::net::TcpListener| {
+            listener.local_addr().map(|address| address.to_string()).map_err(|error| error.to_string())
+        };
+        let data = root.join(format!("node{index}"));
+        nodes.push(NodeConfig { data, rpc: address(&bound.tcp)?, store: address(&bound.http)?, transport: None });
+        sockets.push(bound);
+    }
+    let config = Config::of_nodes(nodes);
+    config.validate().map_err(|error| error.to_string())?;
+    let metrics = metrics()?;
+    let mut servers = Vec::new();
+    for (index, bound) in sockets.into_iter().enumerate() {
+        let server = open(&config, index, &config.nodes[index].data, bound, metrics.clone())?;
+        println!("node {index} serves http://{}/kvstore/", server.address);
+        servers.push(server);
+    }
+    until_stopped(servers).await
+}
+
+/// Runs until a signal asks to stop, or a node can't go on.
+async fn until_stopped(mut servers: Vec<Server>) -> Result<(), String> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+    let failed = futures_util::future::select_all(servers.iter_mut().map(|server| Box::pin(server.failed())));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        (why, index, _) = failed => return Err(format!("node {index} stopped: {why}")),
+    }
+    tracing::info!("stopping");
+    let ended = futures_util::future::join_all(servers.into_iter().map(Server::stop)).await;
+    ended.into_iter().collect()
+}
+
+fn replace(file: &Path, index: usize, peer: u64) -> Result<(), String> {
+    let config = Config::read(file).map_err(|error| error.to_string())?;
+    let node = config.node(index).map_err(|error| error.to_string())?;
+    let pins = Pins::open(Some(&node.data))?;
+    match pins.forget(peer) {
+        Ok(true) => println!("node {index} will take the next store that node {peer} comes with"),
+        Ok(false) => println!("node {index} knew no store of node {peer}"),
+        Err(error) => return Err(format!("cannot write {}: {error}", node.data.display())),
+    }
+    Ok(())
+}

@@ -1,0 +1,273 @@
+//! The configuration file: who the nodes are, and their limits.
+//!
+//! Either the array of the Go original, `[{"badger", "rpc", "store"}, …]`, or an object with the same array under `nodes`
+//! and further fields. Every error names the field.
+
+use crate::transport::Kind;
+use paxos_model::replica::Options;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// One node, as the file tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Its data directory. The Go original calls it `badger`.
+    #[serde(alias = "badger")]
+    pub data: PathBuf,
+    /// Where its peers reach it: `host:port`.
+    pub rpc: String,
+    /// Where its clients reach it: `host:port`.
+    pub store: String,
+    /// How it sends to its peers, if not as all do.
+    #[serde(default)]
+    pub transport: Option<Kind>,
+}
+
+/// Everything that is the same at every node.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The cluster's name. Nodes of different clusters do not talk to each other.
+    #[serde(default = "default_cluster")]
+    pub cluster: String,
+    /// The nodes; each one's number is its place.
+    pub nodes: Vec<NodeConfig>,
+    /// How nodes send to each other.
+    #[serde(default)]
+    pub transport: Kind,
+    /// The range of the election timeout.
+    #[serde(default = "default_election_ms")]
+    pub election_timeout_ms: [u64; 2],
+    /// How often leaders are heard, and what is unanswered is sent again.
+    #[serde(default = "default_resend_ms")]
+    pub resend_ms: u64,
+    /// Slots that may be proposed and undecided at a time.
+    #[serde(default = "default_window")]
+    pub window: u64,
+    /// Operations in one slot.
+    #[serde(default = "default_batch_max")]
+    pub batch_max: usize,
+    /// Requests that wait at one node.
+    #[serde(default = "default_requests_max")]
+    pub requests_max: usize,
+    /// How long a request may take if it does not say so itself.
+    #[serde(default = "default_request_timeout_ms")]
+    pub request_timeout_ms: u32,
+    /// How large a node's store may grow, in MiB. This much address space is reserved.
+    #[serde(default = "default_store_mib")]
+    pub store_max_mib: usize,
+}
+
+fn default_cluster() -> String {
+    "paxos".into()
+}
+fn default_election_ms() -> [u64; 2] {
+    let Options { election, .. } = Options::default();
+    [election.start, election.end].map(|time| time.as_millis() as u64)
+}
+fn default_resend_ms() -> u64 {
+    Options::default().resend.as_millis() as u64
+}
+fn default_window() -> u64 {
+    Options::default().window
+}
+fn default_batch_max() -> usize {
+    Options::default().batch_max
+}
+fn default_requests_max() -> usize {
+    Options::default().requests_max
+}
+fn default_request_timeout_ms() -> u32 {
+    5000
+}
+fn default_store_mib() -> usize {
+    64 << 10
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+fn error<T>(why: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError(why.into()))
+}
+
+impl Config {
+    /// The configuration in `file`.
+    pub fn read(file: &Path) -> Result<Config, ConfigError> {
+        let text = match fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(why) => return error(format!("cannot read {}: {why}", file.display())),
+        };
+        Config::parse(&text).map_err(|ConfigError(why)| ConfigError(format!("{}: {why}", file.display())))
+    }
+
+    /// The configuration that `text` is.
+    pub fn parse(text: &str) -> Result<Config, ConfigError> {
+        let parsed = if text.trim_start().starts_with('[') {
+            serde_json::from_str(text).map(Config::of_nodes)
+        } else {
+            serde_json::from_str(text)
+        };
+        let config = parsed.map_err(|why| ConfigError(why.to_string()))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// That of `nodes`, with everything else as it is by default.
+    pub fn of_nodes(nodes: Vec<NodeConfig>) -> Config {
+        Config {
+            cluster: default_cluster(),
+            nodes,
+            transport: Kind::default(),
+            election_timeout_ms: default_election_ms(),
+            resend_ms: default_resend_ms(),
+            window: default_window(),
+            batch_max: default_batch_max(),
+            requests_max: default_requests_max(),
+            request_timeout_ms: default_request_timeout_ms(),
+            store_max_mib: default_store_mib(),
+        }
+    }
+
+    /// Node `index`.
+    pub fn node(&self, index: usize) -> Result<&NodeConfig, ConfigError> {
+        let count = self.nodes.len();
+        self.nodes.get(index).map_or_else(
+            || error(format!("there is no node {index}: the configuration has {count}, counted from 0")),
+            Ok,
+        )
+    }
+
+    /// The replica's options.
+    pub fn options(&self) -> Options {
+        let [start, end] = self.election_timeout_ms.map(Duration::from_millis);
+        Options {
+            election: start..end,
+            resend: Duration::from_millis(self.resend_ms),
+            window: self.window,
+            batch_max: self.batch_max,
+            requests_max: self.requests_max,
+            ..Options::default()
+        }
+    }
+
+    /// Whether a cluster can run with it.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if !matches!(self.nodes.len(), 1 | 2 | 3 | 5 | 7) {
+            return error(format!("nodes: there are {}; a cluster has 1, 2, 3, 5 or 7", self.nodes.len()));
+        }
+        if self.cluster.is_empty() || self.cluster.len() > 64 {
+            return error("cluster: must be 1 to 64 bytes long");
+        }
+        if self.election_timeout_ms[0] >= self.election_timeout_ms[1] {
+            return error("election_timeout_ms: the first number must be less than the second");
+        }
+        if self.resend_ms == 0 {
+            return error("resend_ms: must be at least 1");
+        }
+        if self.request_timeout_ms == 0 {
+            return error("request_timeout_ms: must be at least 1");
+        }
+        if !(1..=1 << 24).contains(&self.store_max_mib) {
+            return error("store_max_mib: must be between 1 and 16777216");
+        }
+        self.options().validate().or_else(error)?;
+        let mut seen: BTreeMap<&str, String> = BTreeMap::new();
+        let mut directories: BTreeMap<&Path, usize> = BTreeMap::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            for (field, address) in [("rpc", &node.rpc), ("store", &node.store)] {
+                let here = format!("nodes[{index}].{field}");
+                let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+                if port.and_then(|port| port.parse::<u16>().ok()).is_none() {
+                    return error(format!("{here}: {address:?} is not host:port"));
+                }
+                if let Some(other) = seen.insert(address, here.clone()) {
+                    return error(format!("{here}: {address:?} is also {other}"));
+                }
+            }
+            if node.data.as_os_str().is_empty() {
+                return error(format!("nodes[{index}].data: is empty"));
+            }
+            if let Some(other) = directories.insert(&node.data, index) {
+                let data = node.data.display();
+                return error(format!("nodes[{index}].data: {data} is also that of nodes[{other}]"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORIGINAL: &str = r#"[
+      {"badger": "data/acceptor0", "rpc": "localhost:3000", "store": "localhost:4000"},
+      {"badger": "data/acceptor1", "rpc": "localhost:3001", "store": "localhost:4001"},
+      {"badger": "data/acceptor2", "rpc": "localhost:3002", "store": "localhost:4002"}
+    ]"#;
+
+    fn object(nodes: &str, fields: &str) -> String {
+        format!(r#"{{"nodes": {nodes} {fields}}}"#)
+    }
+
+    fn refused(text: &str) -> String {
+        Config::parse(text).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn the_original_is_accepted_as_it_is() {
+        let config = Config::parse(ORIGINAL).unwrap();
+        assert_eq!(config.nodes[2].data, Path::new("data/acceptor2"));
+        assert_eq!(config.options().election, Options::default().election);
+        assert_eq!(Config::parse(&object(ORIGINAL, "")).unwrap(), config);
+    }
+
+    #[test]
+    fn an_object_says_more() {
+        let config = Config::parse(&object(ORIGINAL, r#", "cluster": "c", "transport": "udp", "window": 3"#)).unwrap();
+        assert_eq!((config.cluster.as_str(), config.transport, config.options().window), ("c", Kind::Udp, 3));
+    }
+
+    #[test]
+    fn every_error_names_its_field() {
+        for (fields, name) in [
+            (r#", "windows": 1"#, "windows"),
+            (r#", "window": 0"#, "window"),
+            (r#", "batch_max": 0"#, "batch_max"),
+            (r#", "cluster": """#, "cluster"),
+            (r#", "election_timeout_ms": [5, 5]"#, "election_timeout_ms"),
+            (r#", "election_timeout_ms": [50, 90]"#, "election"),
+            (r#", "resend_ms": 0"#, "resend_ms"),
+            (r#", "request_timeout_ms": 0"#, "request_timeout_ms"),
+            (r#", "store_max_mib": 0"#, "store_max_mib"),
+            (r#", "transport": "ip""#, "ip"),
+        ] {
+            let why = refused(&object(ORIGINAL, fields));
+            assert!(why.contains(name), "{fields}: {why}");
+        }
+        let changed = |from: &str, to: &str| refused(&ORIGINAL.replace(from, to));
+        assert!(changed("localhost:4001", "localhost:3000").contains("nodes[1].store"));
+        assert!(changed("data/acceptor1", "data/acceptor0").contains("nodes[1].data"));
+        assert!(changed("localhost:3001", "localhost").contains("nodes[1].rpc"));
+        assert!(changed("localhost:3001", ":3001").contains("nodes[1].rpc"));
+        assert!(changed("\"rpc\": \"localhost:3001\",", "").contains("rpc"));
+        assert!(refused("[]").contains("nodes"));
+        assert!(Config::parse(ORIGINAL).unwrap().node(3).unwrap_err().to_string().contains("no node 3"));
+        assert!(Config::read(Path::new("does/not/exist")).unwrap_err().to_string().contains("does/not/exist"));
+    }
+}

@@ -1,0 +1,90 @@
+//! What goes back to clients: JSON with a status, for errors too.
+
+use paxos_model::kv::Entry;
+use paxos_model::replica::message::{Refusal, Uncertainty};
+use serde::Serialize;
+use serde_json::json as value;
+use warp::http::Response;
+
+pub(super) type Reply = Response<Vec<u8>>;
+
+/// Why a request has no other answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fail {
+    pub(super) status: u16,
+    pub(super) why: String,
+    allow: Option<&'static str>,
+}
+
+impl Fail {
+    pub(super) fn new(status: u16, why: impl Into<String>) -> Self {
+        Fail { status, why: why.into(), allow: None }
+    }
+
+    pub(super) fn method(allow: &'static str) -> Self {
+        Fail { allow: Some(allow), ..Fail::new(405, format!("the method must be one of: {allow}")) }
+    }
+
+    pub(super) fn overloaded() -> Self {
+        Fail::new(503, "the node has as many requests as it takes; this one was not carried out")
+    }
+
+    /// Certainly not done.
+    pub(super) fn refused(why: Refusal) -> Self {
+        let why = match why {
+            Refusal::Busy => "the node has as many requests as it takes",
+            Refusal::Deadline => "no leader was reached in time",
+            Refusal::SessionExpired => "the node's session ended before the request was reached",
+        };
+        Fail::new(503, format!("{why}; the request was not carried out"))
+    }
+
+    /// Done once, or not at all.
+    pub(super) fn unknown(why: Uncertainty) -> Self {
+        match why {
+            Uncertainty::Deadline => Fail::new(504, "no answer in time; the outcome is unknown"),
+            Uncertainty::SessionExpired => {
+                Fail::new(504, "the session is not open, or no longer; the outcome is unknown")
+            }
+            Uncertainty::Acknowledged => Fail::new(
+                504,
+                "the operation was acknowledged before, so its answer is forgotten; the outcome is unknown",
+            ),
+            Uncertainty::BeyondWindow => Fail::new(
+                504,
+                "the sequence number is further ahead of the acknowledged ones than answers are kept; the outcome is unknown",
+            ),
+            Uncertainty::Superseded => Fail::new(
+                504,
+                "the operation was sent again, and that attempt is answered; the outcome is unknown here",
+            ),
+        }
+    }
+
+    pub(super) fn into_reply(self) -> Reply {
+        let mut reply = json(self.status, &value!({"error": self.why}));
+        if let Some(allow) = self.allow {
+            reply.headers_mut().insert("allow", warp::http::HeaderValue::from_static(allow));
+        }
+        reply
+    }
+}
+
+/// An entry as clients see it.
+pub(super) fn entry(status: u16, entry: &Entry) -> Reply {
+    json(status, entry)
+}
+
+pub(super) fn json<T: Serialize>(status: u16, body: &T) -> Reply {
+    let body = serde_json::to_vec(body).expect("every answer has a form in JSON");
+    reply(status, "application/json", body)
+}
+
+pub(super) fn text(body: String) -> Reply {
+    reply(200, "text/plain; version=0.0.4", body.into_bytes())
+}
+
+fn reply(status: u16, content: &'static str, body: Vec<u8>) -> Reply {
+    let builder = Response::builder().status(status).header("content-type", content);
+    builder.body(body).expect("status and headers are valid")
+}

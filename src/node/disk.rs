@@ -1,0 +1,51 @@
+//! The disk thread: commits one batch at a time, and then releases what waited for it.
+
+use super::batch::Batch;
+use super::run::Outlet;
+use crate::storage::{CommitError, Store};
+use crate::{Msg, Stored};
+use crossbeam_channel::{Receiver, Sender};
+use std::sync::Arc;
+
+/// What the disk thread is asked.
+pub(super) enum Order {
+    /// Make the batch durable and release it.
+    Commit(Batch),
+    /// Tell what is on the disk.
+    Load,
+}
+
+/// What it answers, one for each order, in order.
+pub(super) enum Report {
+    /// The batch is durable and released; here is what it says to its own node.
+    Committed(Vec<Msg>),
+    /// There is no room: nothing of the batch was written or released.
+    Full(String),
+    /// The node must stop: it is not known what is on the disk, or it cannot be read.
+    Failed(String),
+    /// What is on the disk.
+    Loaded(Option<Stored>),
+}
+
+/// Works until nobody can ask any more.
+pub(super) fn work<S: Store>(mut store: S, outlet: &Arc<Outlet>, orders: &Receiver<Order>, reports: &Sender<Report>) {
+    for order in orders {
+        let report = match order {
+            Order::Commit(batch) => {
+                let value = batch.save.as_ref().expect("a batch that saves nothing does not go to the disk");
+                match store.commit(value) {
+                    Ok(()) => Report::Committed(outlet.release(batch.after)),
+                    Err(CommitError::Full(why)) => Report::Full(why),
+                    Err(error @ CommitError::Failed(_)) => Report::Failed(error.to_string()),
+                }
+            }
+            Order::Load => match store.load() {
+                Ok(value) => Report::Loaded(value),
+                Err(error) => Report::Failed(error.to_string()),
+            },
+        };
+        if reports.send(report).is_err() {
+            return;
+        }
+    }
+}

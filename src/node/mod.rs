@@ -1,0 +1,25 @@
+//! The loop that runs a replica: inputs in, steps, saves committed, outputs released.
+//!
+//! Two threads. The *actor* thread takes inputs in batches and steps the replica for each. The *disk* thread commits what a
+//! batch saved. The rule that both keep (no message of a step is seen before every save of that step or an earlier one is
+//! synced): outputs are released in the order of the steps; what precedes the first save of a batch leaves when the batch
+//! before it is durable, the rest when its own save is. While the disk works on one batch the actor steps the next, which is
+//! how commits come to be shared.
+
+mod batch;
+mod clients;
+mod disk;
+mod run;
+mod timers;
+
+pub use clients::{Answered, Clients};
+pub use run::{Ended, Node, NodeHandle, Settings, start};
+
+use crate::Msg;
+use stateright::actor::Id;
+
+/// Where messages to other nodes go. Never blocks: what cannot be taken is dropped and counted.
+pub trait Peers: Send + Sync + 'static {
+    /// Sends `message` to node `dst`, sooner or later, or not at all.
+    fn send(&self, dst: Id, message: Msg);
+}

@@ -1,0 +1,151 @@
+//! One whole node: its store, its loop, its transports and its HTTP interface, put together and taken down in order.
+
+use crate::config::Config;
+use crate::http::{self, About, Service};
+use crate::node::{self, Ended, NodeHandle, Peers, Settings};
+use crate::storage::Store;
+use crate::transport::codec::{Hello, PROTOCOL};
+use crate::transport::pins::Pins;
+use crate::transport::{Book, Network, tcp, udp};
+use metrics_exporter_prometheus::PrometheusHandle;
+use paxos_model::replica::configuration::Configuration;
+use stateright::actor::Id;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle as Task;
+use tokio::time::timeout;
+
+/// How long open requests may go on after the node was asked to stop.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+/// What waits for the loop at most, of each sort.
+const INPUTS_MAX: usize = 16 * 1024;
+
+/// The sockets of a node.
+#[derive(Debug)]
+pub struct Sockets {
+    /// For messages of peers.
+    pub tcp: TcpListener,
+    /// For datagrams of peers; the same port.
+    pub udp: UdpSocket,
+    /// For clients.
+    pub http: TcpListener,
+}
+
+impl Sockets {
+    /// Binds `rpc` and `store`. An error says which cannot be bound.
+    pub async fn bind(rpc: &str, store: &str) -> Result<Sockets, String> {
+        let tcp = TcpListener::bind(rpc).await.map_err(|error| format!("cannot listen for peers on {rpc}: {error}"))?;
+        let local = tcp.local_addr().map_err(|error| error.to_string())?;
+        let udp =
+            UdpSocket::bind(local).await.map_err(|error| format!("cannot listen for peers on {local}/udp: {error}"))?;
+        let http =
+            TcpListener::bind(store).await.map_err(|error| format!("cannot listen for clients on {store}: {error}"))?;
+        Ok(Sockets { tcp, udp, http })
+    }
+}
+
+/// A running node.
+pub struct Server {
+    /// Where it takes clients.
+    pub address: SocketAddr,
+    node: NodeHandle,
+    actor: oneshot::Receiver<Ended>,
+    stop: oneshot::Sender<()>,
+    http: Task<()>,
+    listeners: Vec<Task<()>>,
+}
+
+impl Server {
+    /// Starts node `index` of `config` on `store`.
+    pub fn start<S: Store>(
+        config: &Config,
+        index: usize,
+        store: S,
+        pins: Pins,
+        sockets: Sockets,
+        metrics: PrometheusHandle,
+    ) -> Result<Server, String> {
+        let identity = store.identity();
+        let hello = Hello {
+            protocol: PROTOCOL,
+            cluster: config.cluster.clone(),
+            from: index as u64,
+            to: index as u64,
+            store: identity.store,
+        };
+        let others = config.nodes.iter().zip(0..).filter(|(_, node)| *node != index as u64);
+        let addresses = others.map(|(node, number)| (number, node.rpc.clone())).collect();
+        let (book, pins) = (Arc::new(Book { me: hello, addresses }), Arc::new(pins));
+        let datagrams = Arc::new(sockets.udp);
+        let kind = config.nodes[index].transport.unwrap_or(config.transport);
+        let peers: Arc<dyn Peers> =
+            Arc::new(Network::new(kind, tcp::connect(&book, &pins), udp::connect(&book, &datagrams)));
+        let settings = Settings {
+            id: Id::from(index),
+            configuration: Configuration::of_voters(config.nodes.len()),
+            options: config.options(),
+            inputs_max: INPUTS_MAX,
+        };
+        let (node, thread) = node::start(settings, store, peers)?;
+        let listeners = vec![
+            tokio::spawn(tcp::listen(sockets.tcp, book.clone(), pins.clone(), node.clone())),
+            tokio::spawn(udp::listen(datagrams, book, pins, node.clone())),
+        ];
+        let about = About {
+            node: index as u64,
+            cluster: config.cluster.clone(),
+            store: identity.store.to_string(),
+            members: config.nodes.iter().map(|node| node.store.clone()).collect(),
+            started: started(),
+        };
+        let service =
+            Service { node: node.clone(), about: Arc::new(about), metrics, timeout_ms: config.request_timeout_ms };
+        let address = sockets.http.local_addr().map_err(|error| error.to_string())?;
+        let (stop, stopped) = oneshot::channel();
+        let http = tokio::spawn(http::serve(service, sockets.http, async move {
+            let _ = stopped.await;
+        }));
+        Ok(Server { address, node, actor: watch(thread), stop, http, listeners })
+    }
+
+    /// Resolves when the node has ended by itself, which it does only when it can't go on.
+    pub async fn failed(&mut self) -> String {
+        match (&mut self.actor).await {
+            Ok(Ok(())) => "the node ended".into(),
+            Ok(Err(why)) => why,
+            Err(_) => "the node's thread was lost".into(),
+        }
+    }
+
+    /// Takes no more requests, finishes those that are open or gives them up after a while, and closes the store.
+    pub async fn stop(self) -> Ended {
+        let _ = self.stop.send(());
+        if timeout(SHUTDOWN, self.http).await.is_err() {
+            tracing::warn!("some requests were still open, and are given up");
+        }
+        for listener in self.listeners {
+            listener.abort();
+        }
+        self.node.stop();
+        self.actor.await.unwrap_or_else(|_| Err("the node's thread was lost".into()))
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the uptime is shown; nothing depends on it")]
+fn started() -> Instant {
+    Instant::now()
+}
+
+/// Awaits the end of a thread.
+fn watch(thread: JoinHandle<Ended>) -> oneshot::Receiver<Ended> {
+    let (sender, receiver) = oneshot::channel();
+    std::thread::spawn(move || {
+        let ended = thread.join().unwrap_or_else(|_| Err("the node's thread panicked".into()));
+        let _ = sender.send(ended);
+    });
+    receiver
+}

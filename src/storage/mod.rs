@@ -1,0 +1,97 @@
+//! Where a node keeps what its replica saves.
+//!
+//! The replica saves its whole durable value; a [`Store`] finds what changed since the last commit and writes that much. After
+//! [`Store::commit`] returns, the value survives a crash of the process and of the machine.
+
+mod codec;
+pub mod identity;
+pub mod lmdb;
+pub mod memory;
+#[cfg(test)]
+mod tests;
+
+use crate::Stored;
+use identity::Identity;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Keeps a replica's durable value.
+pub trait Store: Send + 'static {
+    /// Whose store it is.
+    fn identity(&self) -> Identity;
+
+    /// What was committed last; none if nothing ever was. Reads all of it: for the start, and after a failed commit.
+    fn load(&mut self) -> Result<Option<Stored>, OpenError>;
+
+    /// Makes `value` durable, all of it or none.
+    fn commit(&mut self, value: &Stored) -> Result<(), CommitError>;
+}
+
+/// Why a store cannot be used. Nothing in it was changed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// The directory is not there, cannot be made, or cannot be written.
+    Directory(PathBuf, String),
+    /// Another process has it open.
+    InUse(PathBuf),
+    /// It was written by a later version of this program.
+    Newer {
+        /// Where.
+        path: PathBuf,
+        /// The format found.
+        found: u32,
+    },
+    /// It is the store of another node or cluster.
+    Foreign {
+        /// Where.
+        path: PathBuf,
+        /// Whose it is, and whose it should be.
+        why: String,
+    },
+    /// What it holds cannot be trusted.
+    Damaged(PathBuf, String),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Directory(path, why) => write!(f, "cannot use the data directory {}: {why}", path.display()),
+            OpenError::InUse(path) => write!(f, "the data directory {} is in use by another process", path.display()),
+            OpenError::Newer { path, found } => write!(
+                f,
+                "{} is in format {found}, and this program reads up to {}: run the version that wrote it, or a later one",
+                path.display(),
+                identity::FORMAT
+            ),
+            OpenError::Foreign { path, why } => write!(f, "{} is another node's: {why}", path.display()),
+            OpenError::Damaged(path, why) => write!(
+                f,
+                "{} is damaged: {why}. It is left as it is. Restore it from a copy, or replace the node: a node that lost its \
+                 votes must not take part under its old number",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// Why a commit failed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum CommitError {
+    /// There is no room: nothing of it was written, and the store is as it was before.
+    Full(String),
+    /// Anything else: it is not known what is on the disk.
+    Failed(String),
+}
+
+impl fmt::Display for CommitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CommitError::Full(why) => write!(f, "no room in the store: {why}"),
+            CommitError::Failed(why) => write!(f, "a commit failed: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for CommitError {}

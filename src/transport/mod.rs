@@ -1,0 +1,184 @@
+//! Messages between nodes, over TCP or UDP. Whatever cannot be sent or understood is dropped and counted: the protocol sends
+//! again what matters.
+
+pub mod codec;
+pub mod pins;
+pub mod tcp;
+pub mod udp;
+
+use crate::Msg;
+use crate::node::Peers;
+use codec::{Hello, PROTOCOL};
+use pins::Pins;
+use serde::{Deserialize, Serialize};
+use stateright::actor::Id;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::mpsc;
+
+/// How a node sends to its peers. Every node listens on both, so the two may be mixed in one cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// One connection to each peer.
+    #[default]
+    Tcp,
+    /// A datagram for each message; those that are too large go over TCP.
+    Udp,
+}
+
+/// Who this node is to its peers, and who they are.
+#[derive(Clone, Debug)]
+pub struct Book {
+    /// This node as it introduces itself; `to` is filled in for each peer.
+    pub me: Hello,
+    /// Where every other member listens, as `host:port`.
+    pub addresses: BTreeMap<u64, String>,
+}
+
+/// Why a message or a connection was not let in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rejection {
+    /// It speaks another version of the protocol.
+    Protocol(u16),
+    /// It belongs to another cluster.
+    Cluster(String),
+    /// It means another node.
+    Recipient(u64),
+    /// It claims to be a node that is no member, or this one.
+    Sender(u64),
+    /// The node's store is not the one that it had before.
+    Store(u64),
+}
+
+impl Rejection {
+    /// A name for counters.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Rejection::Protocol(_) => "protocol",
+            Rejection::Cluster(_) => "cluster",
+            Rejection::Recipient(_) => "recipient",
+            Rejection::Sender(_) => "sender",
+            Rejection::Store(_) => "store",
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rejection::Protocol(version) => {
+                write!(f, "it speaks version {version} of the protocol, and this node version {PROTOCOL}")
+            }
+            Rejection::Cluster(name) => write!(f, "it belongs to cluster {name:?}"),
+            Rejection::Recipient(node) => write!(f, "it takes this node for node {node}"),
+            Rejection::Sender(node) => write!(f, "it says that it is node {node}, which is no peer"),
+            Rejection::Store(node) => write!(
+                f,
+                "node {node} has another store than before: its disk was wiped or swapped. If that is meant, tell every node with \
+                 `node replace`"
+            ),
+        }
+    }
+}
+
+impl Book {
+    /// Whether `hello` comes from a peer and is meant for this node. Pins the peer's store at first contact.
+    pub fn check(&self, hello: &Hello, pins: &Pins) -> Result<Id, Rejection> {
+        if hello.protocol != PROTOCOL {
+            return Err(Rejection::Protocol(hello.protocol));
+        }
+        if hello.cluster != self.me.cluster {
+            return Err(Rejection::Cluster(hello.cluster.clone()));
+        }
+        if hello.to != self.me.from {
+            return Err(Rejection::Recipient(hello.to));
+        }
+        if !self.addresses.contains_key(&hello.from) {
+            return Err(Rejection::Sender(hello.from));
+        }
+        if !pins.admit(hello.from, hello.store) {
+            return Err(Rejection::Store(hello.from));
+        }
+        Ok(Id::from(hello.from as usize))
+    }
+}
+
+/// Notes that something was dropped, and why.
+pub(crate) fn dropped(reason: &'static str) {
+    metrics::counter!("paxos_dropped_total", "reason" => reason).increment(1);
+}
+
+/// A bounded queue to one peer.
+pub(crate) struct Lane {
+    sender: mpsc::Sender<Arc<[u8]>>,
+    bytes: Arc<AtomicUsize>,
+    bytes_max: usize,
+}
+
+/// The other end of a [`Lane`].
+pub(crate) struct LaneEnd {
+    pub(crate) receiver: mpsc::Receiver<Arc<[u8]>>,
+    bytes: Arc<AtomicUsize>,
+}
+
+/// Messages that wait for one peer.
+const LANE_MESSAGES: usize = 16 * 1024;
+/// Bytes that wait for one peer.
+const LANE_BYTES: usize = 64 << 20;
+
+impl Lane {
+    pub(crate) fn new() -> (Lane, LaneEnd) {
+        let (sender, receiver) = mpsc::channel(LANE_MESSAGES);
+        let bytes = Arc::new(AtomicUsize::new(0));
+        (Lane { sender, bytes: bytes.clone(), bytes_max: LANE_BYTES }, LaneEnd { receiver, bytes })
+    }
+
+    /// Queues an encoded message, or drops it.
+    pub(crate) fn push(&self, encoded: Arc<[u8]>) {
+        let length = encoded.len();
+        if self.bytes.fetch_add(length, Ordering::Relaxed) + length > self.bytes_max
+            || self.sender.try_send(encoded).is_err()
+        {
+            self.bytes.fetch_sub(length, Ordering::Relaxed);
+            dropped("queue_full");
+        }
+    }
+}
+
+impl LaneEnd {
+    /// Takes `count` bytes off the account of what waits.
+    pub(crate) fn taken(&self, count: usize) {
+        self.bytes.fetch_sub(count, Ordering::Relaxed);
+    }
+}
+
+/// Both transports, as the node loop sees them.
+pub struct Network {
+    kind: Kind,
+    tcp: tcp::Senders,
+    udp: udp::Sender,
+}
+
+impl Network {
+    /// Sends by `kind`.
+    pub fn new(kind: Kind, tcp: tcp::Senders, udp: udp::Sender) -> Self {
+        Network { kind, tcp, udp }
+    }
+}
+
+impl Peers for Network {
+    fn send(&self, dst: Id, message: Msg) {
+        let Some(encoded) = codec::encode(&message) else {
+            dropped("too_large");
+            return;
+        };
+        if self.kind == Kind::Udp && encoded.len() <= udp::BODY_MAX {
+            self.udp.push(dst, encoded.into());
+        } else {
+            self.tcp.push(dst, encoded.into());
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! UDP: a datagram for each message that fits in one.
+
+use super::codec::{self, HEADER, Hello};
+use super::pins::Pins;
+use super::{Book, Lane, dropped};
+use crate::node::NodeHandle;
+use stateright::actor::Id;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::{UdpSocket, lookup_host};
+
+/// The largest datagram.
+const DATAGRAM_MAX: usize = 65_507;
+/// The largest introduction in a datagram.
+const HELLO_MAX: usize = 512;
+/// The largest message that is sent in a datagram.
+pub(super) const BODY_MAX: usize = DATAGRAM_MAX - HEADER - HELLO_MAX;
+
+/// The queues to every peer.
+pub struct Sender {
+    lanes: BTreeMap<Id, Lane>,
+}
+
+impl Sender {
+    /// Queues a message, or drops it.
+    pub(super) fn push(&self, dst: Id, encoded: Arc<[u8]>) {
+        match self.lanes.get(&dst) {
+            Some(lane) => lane.push(encoded),
+            None => dropped("unknown_peer"),
+        }
+    }
+}
+
+/// Starts a task for each peer that sends datagrams from `socket`.
+pub fn connect(book: &Arc<Book>, socket: &Arc<UdpSocket>) -> Sender {
+    let mut lanes = BTreeMap::new();
+    for (node, address) in &book.addresses {
+        let (lane, mut end) = Lane::new();
+        lanes.insert(Id::from(*node as usize), lane);
+        let (socket, address) = (socket.clone(), address.clone());
+        let hello = Hello { to: *node, ..book.me.clone() };
+        tokio::spawn(async move {
+            let hello = postcard::to_stdvec(&hello).expect("a hello has a form in bytes");
+            let mut to: Option<SocketAddr> = None;
+            while let Some(message) = end.receiver.recv().await {
+                end.taken(message.len());
+                if to.is_none() {
+                    to = resolve(&address, &socket).await;
+                }
+                let datagram = [hello.as_slice(), &message].concat();
+                let mut framed = Vec::with_capacity(HEADER + datagram.len());
+                codec::frame(&mut framed, &datagram);
+                let sent = match to {
+                    Some(to) => socket.send_to(&framed, to).await,
+                    None => Err(io::ErrorKind::NotFound.into()),
+                };
+                if sent.is_err() {
+                    dropped("unreachable");
+                    to = None;
+                }
+            }
+        });
+    }
+    Sender { lanes }
+}
+
+/// An address of the same family as the socket's.
+async fn resolve(address: &str, socket: &UdpSocket) -> Option<SocketAddr> {
+    let local = socket.local_addr().ok()?;
+    lookup_host(address).await.ok()?.find(|other| other.is_ipv4() == local.is_ipv4())
+}
+
+/// Takes datagrams for as long as the node takes messages.
+pub async fn listen(socket: Arc<UdpSocket>, book: Arc<Book>, pins: Arc<Pins>, node: NodeHandle) {
+    let mut buffer = vec![0; DATAGRAM_MAX];
+    loop {
+        let Ok((length, _)) = socket.recv_from(&mut buffer).await else { continue };
+        if let Err(reason) = take(&buffer[..length], &book, &pins, &node) {
+            dropped(reason);
+        }
+    }
+}
+
+fn take(datagram: &[u8], book: &Book, pins: &Pins, node: &NodeHandle) -> Result<(), &'static str> {
+    let (header, body) = datagram.split_first_chunk::<HEADER>().ok_or("frame")?;
+    let (length, checksum) = codec::header(*header);
+    if length != body.len() || crc32fast::hash(body) != checksum {
+        return Err("frame");
+    }
+    let (hello, message) = postcard::take_from_bytes::<Hello>(body).map_err(|_| "introduction")?;
+    let src = book.check(&hello, pins).map_err(|rejection| rejection.name())?;
+    let message = codec::decode(message).ok_or("undecodable")?;
+    if node.deliver(src, message) { Ok(()) } else { Err("inputs_full") }
+}

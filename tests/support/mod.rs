@@ -1,0 +1,210 @@
+//! A cluster of real nodes: the built binary, one child process a node, on ports that the system gives out.
+
+#![allow(dead_code, reason = "each test uses its part of this")]
+#![allow(clippy::disallowed_methods, reason = "what runs for real has a clock")]
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long anything may take before a test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An answer: status and body.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+}
+
+/// Nodes that are told in one configuration file.
+pub(crate) struct Cluster {
+    pub(crate) directory: TempDir,
+    pub(crate) config: PathBuf,
+    pub(crate) stores: Vec<String>,
+    nodes: Vec<Option<Child>>,
+}
+
+/// A free port of the loopback interface, below those that the system gives to outgoing connections: a node that was killed finds it
+/// free again.
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id() % 1000 * 16;
+    let ports = (0..16_000).map(|_| 15_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 16_000);
+    let mut ports = ports.filter_map(|port| u16::try_from(port).ok());
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+}
+
+impl Cluster {
+    /// `count` nodes, none of them started; `fields` go into the configuration beside them.
+    pub(crate) fn new(count: usize, fields: &[(&str, Value)]) -> Cluster {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let address = || format!("127.0.0.1:{}", free_port());
+        let stores: Vec<String> = (0..count).map(|_| address()).collect();
+        let nodes: Vec<Value> = stores
+            .iter()
+            .enumerate()
+            .map(|(index, store)| {
+                let data = directory.path().join(format!("data{index}"));
+                serde_json::json!({"data": data, "rpc": address(), "store": store})
+            })
+            .collect();
+        let mut object = serde_json::json!({"nodes": nodes});
+        for (name, value) in fields {
+            object[*name] = value.clone();
+        }
+        let config = directory.path().join("config.json");
+        std::fs::write(&config, object.to_string()).expect("a configuration file");
+        Cluster { directory, config, stores, nodes: (0..count).map(|_| None).collect() }
+    }
+
+    /// All of them started.
+    pub(crate) fn started(count: usize, fields: &[(&str, Value)]) -> Cluster {
+        let mut cluster = Cluster::new(count, fields);
+        (0..count).for_each(|node| cluster.start(node));
+        cluster
+    }
+
+    /// Starts a node, and waits until it says that it serves.
+    pub(crate) fn start(&mut self, node: usize) {
+        let mut child = self.command(node).stdout(Stdio::piped()).spawn().expect("the node is built");
+        let line = first_line(&mut child);
+        assert!(line.contains("serves"), "node {node} says {line:?}");
+        self.nodes[node] = Some(child);
+    }
+
+    /// How a node is run.
+    pub(crate) fn command(&self, node: usize) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_node"));
+        command.arg(&self.config).arg(node.to_string()).arg("--log-level=warn").stdin(Stdio::null());
+        command
+    }
+
+    /// The data directory of a node.
+    pub(crate) fn data(&self, node: usize) -> PathBuf {
+        self.directory.path().join(format!("data{node}"))
+    }
+
+    /// Ends a node's process at once.
+    pub(crate) fn kill(&mut self, node: usize) {
+        let mut child = self.nodes[node].take().expect("it runs");
+        child.kill().expect("it can be killed");
+        child.wait().expect("it can be awaited");
+    }
+
+    /// Ends a node's process at once, while others use the cluster; [`Cluster::reap`] it afterwards.
+    pub(crate) fn kill_by_signal(&self, node: usize) {
+        let child = self.nodes[node].as_ref().expect("it runs");
+        let killed =
+            Command::new("kill").arg("-9").arg(child.id().to_string()).status().expect("there is a kill command");
+        assert!(killed.success());
+    }
+
+    /// Waits for the end of a node that was killed.
+    pub(crate) fn reap(&mut self, node: usize) {
+        let child = self.nodes[node].take().expect("it was started");
+        wait(child);
+    }
+
+    /// Asks a node to stop, as an operator does.
+    pub(crate) fn terminate(&mut self, node: usize) -> ExitStatus {
+        let child = self.nodes[node].take().expect("it runs");
+        let asked = Command::new("kill").arg(child.id().to_string()).status().expect("there is a kill command");
+        assert!(asked.success());
+        wait(child)
+    }
+
+    /// Sends a request to a node; none if it gives no answer.
+    pub(crate) fn ask(&self, node: usize, method: &str, path: &str, body: Option<Value>) -> Option<Answer> {
+        request(&format!("http://{}{path}", self.stores[node]), method, body)
+    }
+
+    /// `GET` of a key, as an entry.
+    pub(crate) fn get(&self, node: usize, key: &str) -> Option<Answer> {
+        self.ask(node, "GET", &format!("/kvstore/{key}"), None)
+    }
+
+    /// `PUT` of a key.
+    pub(crate) fn put(&self, node: usize, key: &str, val: &str, ver: Option<u64>) -> Option<Answer> {
+        let mut body = serde_json::json!({"val": val});
+        if let Some(ver) = ver {
+            body["ver"] = ver.into();
+        }
+        self.ask(node, "PUT", &format!("/kvstore/{key}"), Some(body))
+    }
+
+    /// The node's own account.
+    pub(crate) fn status(&self, node: usize) -> Option<Value> {
+        self.ask(node, "GET", "/status", None).map(|answer| answer.body)
+    }
+
+    /// Waits for `node` to know a leader that runs, and returns it.
+    pub(crate) fn leader(&self, node: usize) -> usize {
+        until("a leader", || {
+            let leader = self.status(node)?["leader"].as_u64()? as usize;
+            self.nodes[leader].is_some().then_some(leader)
+        })
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in self.nodes.iter_mut().flatten() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Sends a request; none if there is no answer.
+pub(crate) fn request(url: &str, method: &str, body: Option<Value>) -> Option<Answer> {
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into();
+    let request = warp::http::Request::builder().method(method).uri(url);
+    let mut response = match body {
+        Some(body) => agent.run(request.body(body.to_string()).ok()?),
+        None => agent.run(request.body(()).ok()?),
+    }
+    .ok()?;
+    let status = response.status().as_u16();
+    let text = response.body_mut().read_to_string().ok()?;
+    Some(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) })
+}
+
+/// The first line that a child prints.
+pub(crate) fn first_line(child: &mut Child) -> String {
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("its output is taken");
+    BufReader::new(stdout).read_line(&mut line).expect("its output can be read");
+    line
+}
+
+/// Waits for a process to end.
+pub(crate) fn wait(mut child: Child) -> ExitStatus {
+    until("the process to end", || child.try_wait().expect("it can be awaited"))
+}
+
+/// Tries again until there is something, for [`PATIENCE`] at most.
+pub(crate) fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = attempt() {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited {PATIENCE:?} for {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// Runs the node with arguments that it must refuse: exit status not 0, and one line that says why.
+pub(crate) fn refusal(arguments: &[&str], directory: &Path) -> String {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_node")).args(arguments).current_dir(directory).output().expect("it runs");
+    assert!(!output.status.success(), "{arguments:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
