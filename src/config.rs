@@ -30,63 +30,48 @@ pub struct NodeConfig {
 
 /// Everything that is the same at every node.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The cluster's name. Nodes of different clusters do not talk to each other.
-    #[serde(default = "default_cluster")]
     pub cluster: String,
     /// The nodes; each one's number is its place.
     pub nodes: Vec<NodeConfig>,
     /// How nodes send to each other.
-    #[serde(default)]
     pub transport: Kind,
     /// The range of the election timeout.
-    #[serde(default = "default_election_ms")]
     pub election_timeout_ms: [u64; 2],
     /// How often leaders are heard, and what is unanswered is sent again.
-    #[serde(default = "default_resend_ms")]
     pub resend_ms: u64,
     /// Slots that may be proposed and undecided at a time.
-    #[serde(default = "default_window")]
     pub window: u64,
     /// Operations in one slot.
-    #[serde(default = "default_batch_max")]
     pub batch_max: usize,
     /// Requests that wait at one node.
-    #[serde(default = "default_requests_max")]
     pub requests_max: usize,
     /// How long a request may take if it does not say so itself.
-    #[serde(default = "default_request_timeout_ms")]
     pub request_timeout_ms: u32,
     /// How large a node's store may grow, in MiB. This much address space is reserved.
-    #[serde(default = "default_store_mib")]
     pub store_max_mib: usize,
 }
 
-fn default_cluster() -> String {
-    "paxos".into()
-}
-fn default_election_ms() -> [u64; 2] {
-    let Options { election, .. } = Options::default();
-    [election.start, election.end].map(|time| time.as_millis() as u64)
-}
-fn default_resend_ms() -> u64 {
-    Options::default().resend.as_millis() as u64
-}
-fn default_window() -> u64 {
-    Options::default().window
-}
-fn default_batch_max() -> usize {
-    Options::default().batch_max
-}
-fn default_requests_max() -> usize {
-    Options::default().requests_max
-}
-fn default_request_timeout_ms() -> u32 {
-    5000
-}
-fn default_store_mib() -> usize {
-    64 << 10
+impl Default for Config {
+    /// No nodes, and what the array form leaves unsaid.
+    fn default() -> Self {
+        let options = Options::default();
+        let ms = |time: Duration| time.as_millis() as u64;
+        Config {
+            cluster: "paxos".into(),
+            nodes: Vec::new(),
+            transport: Kind::default(),
+            election_timeout_ms: [ms(options.election.start), ms(options.election.end)],
+            resend_ms: ms(options.resend),
+            window: options.window,
+            batch_max: options.batch_max,
+            requests_max: options.requests_max,
+            request_timeout_ms: 5000,
+            store_max_mib: 64 << 10,
+        }
+    }
 }
 
 /// What is wrong with a configuration.
@@ -129,18 +114,7 @@ impl Config {
 
     /// That of `nodes`, with everything else as it is by default.
     pub fn of_nodes(nodes: Vec<NodeConfig>) -> Config {
-        Config {
-            cluster: default_cluster(),
-            nodes,
-            transport: Kind::default(),
-            election_timeout_ms: default_election_ms(),
-            resend_ms: default_resend_ms(),
-            window: default_window(),
-            batch_max: default_batch_max(),
-            requests_max: default_requests_max(),
-            request_timeout_ms: default_request_timeout_ms(),
-            store_max_mib: default_store_mib(),
-        }
+        Config { nodes, ..Config::default() }
     }
 
     /// Node `index`.

@@ -3,6 +3,7 @@
 mod support;
 
 use serde_json::json;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use support::{Cluster, until};
@@ -109,6 +110,8 @@ fn two_of_three_serve_and_one_does_not() {
 fn a_node_stops_when_it_is_asked_to() {
     let mut cluster = Cluster::started(1, &[]);
     cluster.put(0, "k", "a", None).unwrap();
+    let log = Command::new(env!("CARGO_BIN_EXE_logcat")).arg(cluster.data(0)).output().unwrap();
+    assert!(log.status.success() && String::from_utf8_lossy(&log.stdout).contains("voted in"), "{log:?}");
     assert!(cluster.terminate(0).success());
     cluster.start(0);
     assert_eq!(cluster.get(0, "k").unwrap().body["val"], "a");

@@ -81,6 +81,14 @@ enum Fail {
 }
 
 impl Fail {
+    /// Of a request that changes no key: whatever came of it, nothing was done.
+    fn without_effect(self) -> Fail {
+        match self {
+            Fail::Unknown(why) => Fail::Refused(why),
+            other => other,
+        }
+    }
+
     fn exit(self) -> ExitCode {
         match self {
             Fail::Refused(why) => told(1, &why),
@@ -169,14 +177,14 @@ impl Client {
     }
 
     fn read(&self, path: &str) -> Result<Value, Fail> {
-        self.ask("GET", path, &[], "", true)
+        self.ask("GET", path, &[], "", true).map_err(Fail::without_effect)
     }
 
     /// Does one write, in a session that is opened for it and ended after it.
     fn write(&self, method: &str, path: &str, body: &str) -> Result<Value, Fail> {
-        let opened = self.ask("POST", "/session", &[], "", true)?;
+        let opened = self.ask("POST", "/session", &[], "", true).map_err(Fail::without_effect)?;
         let Some(session) = opened["session"].as_str().map(str::to_owned) else {
-            return Err(Fail::Unknown(format!("a session was opened, and answered with {opened}")));
+            return Err(Fail::Refused(format!("a session was opened, and answered with {opened}")));
         };
         let headers = [("paxos-session", session.clone()), ("paxos-sequence", "1".to_owned())];
         let done = self.ask(method, path, &headers, body, true);

@@ -151,10 +151,8 @@ impl Ask {
     }
 
     fn header(&self, name: &str) -> Result<Option<&str>, Fail> {
-        let text = |value: &'_ warp::http::HeaderValue| value.to_str().map(str::to_owned);
-        let Some(value) = self.headers.get(name) else { return Ok(None) };
-        text(value).map_err(|_| Fail::new(400, format!("the header {name} is not text")))?;
-        Ok(value.to_str().ok())
+        let text = self.headers.get(name).map(warp::http::HeaderValue::to_str).transpose();
+        text.map_err(|_| Fail::new(400, format!("the header {name} is not text")))
     }
 
     /// The client's own name for the operation, if it brings one.

@@ -18,7 +18,7 @@ pub enum Answered {
 
 /// The requests that are under way.
 #[derive(Debug, Default)]
-pub struct Clients {
+pub(super) struct Clients {
     waiting: Mutex<BTreeMap<u64, oneshot::Sender<Answered>>>,
 }
 
@@ -53,15 +53,5 @@ impl Clients {
         for client in interrupted.into_values() {
             let _ = client.send(Answered::Interrupted);
         }
-    }
-
-    /// How many wait.
-    pub fn len(&self) -> usize {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
-    /// Whether nobody waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }

@@ -12,8 +12,8 @@ mod disk;
 mod run;
 mod timers;
 
-pub use clients::{Answered, Clients};
-pub use run::{Ended, Node, NodeHandle, Settings, start};
+pub use clients::Answered;
+pub use run::{Ended, NodeHandle, Settings, Status, start};
 
 use crate::Msg;
 use stateright::actor::Id;

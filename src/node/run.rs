@@ -44,7 +44,7 @@ pub struct Settings {
 
 /// What a node says of itself, as of its latest step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Node {
+pub struct Status {
     /// `leader`, `candidate` or `follower`.
     pub role: &'static str,
     /// Who is followed, itself included.
@@ -75,7 +75,7 @@ enum Ask {
 pub struct NodeHandle {
     peers: Sender<(Id, Msg)>,
     asks: Sender<Ask>,
-    status: watch::Receiver<Node>,
+    status: watch::Receiver<Status>,
 }
 
 /// The loop has more to do than it can; nothing of the request was done.
@@ -83,11 +83,9 @@ pub struct NodeHandle {
 pub struct Overloaded;
 
 impl NodeHandle {
-    /// A message from node `src` arrived. Requests and replies do not come from nodes: they are dropped, as is what finds the queue full.
-    /// Returns whether it was taken.
+    /// A message from node `src` arrived, one of those that are exchanged between nodes. False if the queue is full: it is dropped.
     pub fn deliver(&self, src: Id, message: Msg) -> bool {
-        let between_nodes = !matches!(message, Message::Request { .. } | Message::Reply { .. });
-        between_nodes && self.peers.try_send((src, message)).is_ok()
+        self.peers.try_send((src, message)).is_ok()
     }
 
     /// Begins a request that is to be answered within `timeout_ms`.
@@ -100,7 +98,7 @@ impl NodeHandle {
     }
 
     /// What the node says of itself, and how to learn when that changes.
-    pub fn status(&self) -> watch::Receiver<Node> {
+    pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
     }
 
@@ -144,13 +142,13 @@ pub fn start<S: Store>(
     let outlet = Arc::new(Outlet { id: settings.id, peers, clients: clients.clone() });
     let (orders, for_disk) = bounded(1);
     let (done, reports) = bounded(1);
-    let for_disk_outlet = outlet.clone();
+    let disk_outlet = outlet.clone();
     let disk = thread::Builder::new().name("disk".into());
-    let disk = disk.spawn(move || disk::work(store, &for_disk_outlet, &for_disk, &done));
+    let disk = disk.spawn(move || disk::work(store, &disk_outlet, &for_disk, &done));
     let disk = disk.map_err(|error| format!("cannot start the disk thread: {error}"))?;
     let (peer_sender, peer_inputs) = bounded(settings.inputs_max);
     let (asks, ask_inputs) = bounded(settings.inputs_max);
-    let (publish, status) = watch::channel(Node::default());
+    let (publish, status) = watch::channel(Status::default());
     let handle = NodeHandle { peers: peer_sender, asks, status };
     let replica = Replica::new(settings.configuration, settings.options);
     let actor = thread::Builder::new().name("actor".into());
@@ -218,7 +216,7 @@ struct Running {
     reports: Receiver<Report>,
     peers: Receiver<(Id, Msg)>,
     asks: Receiver<Ask>,
-    publish: watch::Sender<Node>,
+    publish: watch::Sender<Status>,
 }
 
 enum Step {
@@ -432,7 +430,7 @@ impl Running {
             Role::Following => "follower",
             Role::Polling { .. } | Role::Preparing(_) => "candidate",
         };
-        let node = Node {
+        let node = Status {
             role,
             leader: state.following.map(|ballot| ballot.node),
             ballot: state.durable.promised,

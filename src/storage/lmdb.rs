@@ -53,8 +53,8 @@ pub struct LmdbStore {
     votes: Records,
     /// What is on the disk.
     committed: Option<Stored>,
-    /// Held as long as the store is open, so that no other process opens it.
-    _lock: fs::File,
+    /// Held as long as the store is open for writing, so that no other process opens it so.
+    _lock: Option<fs::File>,
 }
 
 impl LmdbStore {
@@ -85,7 +85,7 @@ impl LmdbStore {
             }
         };
         txn.commit().map_err(|error| OpenError::Directory(path.into(), error.to_string()))?;
-        Ok(LmdbStore { path: path.into(), identity, env, meta, log, votes, committed: None, _lock: lock })
+        Ok(LmdbStore { path: path.into(), identity, env, meta, log, votes, committed: None, _lock: Some(lock) })
     }
 
     /// For reading alone, beside whoever writes.
@@ -94,8 +94,6 @@ impl LmdbStore {
         if !path.join("data.mdb").is_file() {
             return Err(missing());
         }
-        let lock =
-            fs::File::open(path.join("lock")).map_err(|error| OpenError::Directory(path.into(), error.to_string()))?;
         let env = environment(path, None)?;
         let damaged = |error: heed::Error| OpenError::Damaged(path.into(), error.to_string());
         let txn = env.read_txn().map_err(damaged)?;
@@ -107,8 +105,9 @@ impl LmdbStore {
         if identity.format > FORMAT {
             return Err(OpenError::Newer { path: path.into(), found: identity.format });
         }
-        drop(txn);
-        Ok(LmdbStore { path: path.into(), identity, env, meta, log, votes, committed: None, _lock: lock })
+        // Or the handles of the databases would end with it.
+        txn.commit().map_err(damaged)?;
+        Ok(LmdbStore { path: path.into(), identity, env, meta, log, votes, committed: None, _lock: None })
     }
 
     fn damaged(&self, why: impl ToString) -> OpenError {
@@ -230,6 +229,7 @@ fn environment(path: &Path, bytes_max: Option<usize>) -> Result<Env<WithoutTls>,
     options.max_dbs(3);
     match bytes_max {
         Some(bytes_max) => options.map_size(bytes_max),
+        // SAFETY: of the flags of LMDB this one takes away only the right to write.
         None => unsafe { options.flags(EnvFlags::READ_ONLY) },
     };
     // SAFETY: the file is changed only through the environment of the one process that holds the lock file. Readers beside

@@ -82,6 +82,17 @@ fn a_second_opener_is_refused() {
 }
 
 #[test]
+fn what_is_stored_can_be_looked_at() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(directory.path());
+    store.load().unwrap();
+    let (identity, saved) = (store.identity(), Arc::new(value(3, 1)));
+    store.commit(&saved).unwrap();
+    drop(store);
+    assert_eq!(lmdb::peek(directory.path()), Ok((identity, Some(saved))));
+}
+
+#[test]
 fn another_nodes_store_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     drop(open(directory.path()));

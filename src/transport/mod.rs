@@ -112,10 +112,31 @@ pub(crate) fn dropped(reason: &'static str) {
 }
 
 /// A bounded queue to one peer.
-pub(crate) struct Lane {
+struct Lane {
     sender: mpsc::Sender<Arc<[u8]>>,
     bytes: Arc<AtomicUsize>,
-    bytes_max: usize,
+}
+
+/// The queues to every peer, by one transport.
+pub struct Lanes(BTreeMap<Id, Lane>);
+
+impl Lanes {
+    /// A queue to each peer in `book`; `begin` takes its other end, with the peer's number and address.
+    pub(crate) fn new(book: &Book, mut begin: impl FnMut(u64, String, LaneEnd)) -> Lanes {
+        let lanes = book.addresses.iter().map(|(node, address)| {
+            let (lane, end) = Lane::new();
+            begin(*node, address.clone(), end);
+            (Id::from(*node as usize), lane)
+        });
+        Lanes(lanes.collect())
+    }
+
+    fn push(&self, dst: Id, encoded: Vec<u8>) {
+        match self.0.get(&dst) {
+            Some(lane) => lane.push(encoded.into()),
+            None => dropped("unknown_peer"),
+        }
+    }
 }
 
 /// The other end of a [`Lane`].
@@ -130,16 +151,16 @@ const LANE_MESSAGES: usize = 16 * 1024;
 const LANE_BYTES: usize = 64 << 20;
 
 impl Lane {
-    pub(crate) fn new() -> (Lane, LaneEnd) {
+    fn new() -> (Lane, LaneEnd) {
         let (sender, receiver) = mpsc::channel(LANE_MESSAGES);
         let bytes = Arc::new(AtomicUsize::new(0));
-        (Lane { sender, bytes: bytes.clone(), bytes_max: LANE_BYTES }, LaneEnd { receiver, bytes })
+        (Lane { sender, bytes: bytes.clone() }, LaneEnd { receiver, bytes })
     }
 
     /// Queues an encoded message, or drops it.
-    pub(crate) fn push(&self, encoded: Arc<[u8]>) {
+    fn push(&self, encoded: Arc<[u8]>) {
         let length = encoded.len();
-        if self.bytes.fetch_add(length, Ordering::Relaxed) + length > self.bytes_max
+        if self.bytes.fetch_add(length, Ordering::Relaxed) + length > LANE_BYTES
             || self.sender.try_send(encoded).is_err()
         {
             self.bytes.fetch_sub(length, Ordering::Relaxed);
@@ -158,13 +179,13 @@ impl LaneEnd {
 /// Both transports, as the node loop sees them.
 pub struct Network {
     kind: Kind,
-    tcp: tcp::Senders,
-    udp: udp::Sender,
+    tcp: Lanes,
+    udp: Lanes,
 }
 
 impl Network {
     /// Sends by `kind`.
-    pub fn new(kind: Kind, tcp: tcp::Senders, udp: udp::Sender) -> Self {
+    pub fn new(kind: Kind, tcp: Lanes, udp: Lanes) -> Self {
         Network { kind, tcp, udp }
     }
 }
@@ -176,9 +197,9 @@ impl Peers for Network {
             return;
         };
         if self.kind == Kind::Udp && encoded.len() <= udp::BODY_MAX {
-            self.udp.push(dst, encoded.into());
+            self.udp.push(dst, encoded);
         } else {
-            self.tcp.push(dst, encoded.into());
+            self.tcp.push(dst, encoded);
         }
     }
 }

@@ -15,7 +15,7 @@ pub const FILE: &str = "peers.json";
 #[derive(Debug)]
 pub struct Pins {
     file: Option<PathBuf>,
-    known: Mutex<BTreeMap<u64, String>>,
+    known: Mutex<BTreeMap<u64, StoreId>>,
 }
 
 impl Pins {
@@ -38,9 +38,9 @@ impl Pins {
     pub fn admit(&self, node: u64, store: StoreId) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pinned) = known.get(&node) {
-            return *pinned == store.to_string();
+            return *pinned == store;
         }
-        known.insert(node, store.to_string());
+        known.insert(node, store);
         if let Err(error) = self.write(&known) {
             tracing::error!(%error, node, "cannot pin a peer's store; it is refused until that works");
             known.remove(&node);
@@ -57,7 +57,7 @@ impl Pins {
         Ok(was)
     }
 
-    fn write(&self, known: &BTreeMap<u64, String>) -> io::Result<()> {
+    fn write(&self, known: &BTreeMap<u64, StoreId>) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         let directory = file.parent().unwrap_or(Path::new("."));
         let mut new = tempfile::NamedTempFile::new_in(directory)?;

@@ -4,10 +4,9 @@
 
 use super::codec::{self, HEADER, Hello, MESSAGE_MAX};
 use super::pins::Pins;
-use super::{Book, Lane, LaneEnd, Rejection, dropped};
+use super::{Book, LaneEnd, Lanes, Rejection, dropped};
 use crate::node::NodeHandle;
 use stateright::actor::Id;
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,30 +34,11 @@ const WRITE_BYTES: usize = 256 << 10;
 
 type Answer = Result<Hello, Rejection>;
 
-/// The queues to every peer.
-pub struct Senders {
-    lanes: BTreeMap<Id, Lane>,
-}
-
-impl Senders {
-    /// Queues a message, or drops it.
-    pub(super) fn push(&self, dst: Id, encoded: Arc<[u8]>) {
-        match self.lanes.get(&dst) {
-            Some(lane) => lane.push(encoded),
-            None => dropped("unknown_peer"),
-        }
-    }
-}
-
 /// Starts a task for each peer that connects and sends.
-pub fn connect(book: &Arc<Book>, pins: &Arc<Pins>) -> Senders {
-    let mut lanes = BTreeMap::new();
-    for (node, address) in &book.addresses {
-        let (lane, end) = Lane::new();
-        lanes.insert(Id::from(*node as usize), lane);
-        tokio::spawn(send_to(*node, address.clone(), end, book.clone(), pins.clone()));
-    }
-    Senders { lanes }
+pub fn connect(book: &Arc<Book>, pins: &Arc<Pins>) -> Lanes {
+    Lanes::new(book, |node, address, end| {
+        tokio::spawn(send_to(node, address, end, book.clone(), pins.clone()));
+    })
 }
 
 /// Sends to one peer for as long as the queue lives.

@@ -2,68 +2,52 @@
 
 use super::codec::{self, HEADER, Hello};
 use super::pins::Pins;
-use super::{Book, Lane, dropped};
+use super::{Book, LaneEnd, Lanes, dropped};
 use crate::node::NodeHandle;
-use stateright::actor::Id;
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{UdpSocket, lookup_host};
+use tokio::time::sleep;
 
 /// The largest datagram.
 const DATAGRAM_MAX: usize = 65_507;
+/// For how long to wait after the socket failed.
+const PAUSE: Duration = Duration::from_millis(20);
 /// The largest introduction in a datagram.
 const HELLO_MAX: usize = 512;
 /// The largest message that is sent in a datagram.
 pub(super) const BODY_MAX: usize = DATAGRAM_MAX - HEADER - HELLO_MAX;
 
-/// The queues to every peer.
-pub struct Sender {
-    lanes: BTreeMap<Id, Lane>,
+/// Starts a task for each peer that sends datagrams from `socket`.
+pub fn connect(book: &Arc<Book>, socket: &Arc<UdpSocket>) -> Lanes {
+    Lanes::new(book, |node, address, end| {
+        let hello = Hello { to: node, ..book.me.clone() };
+        tokio::spawn(send_to(address, end, hello, socket.clone()));
+    })
 }
 
-impl Sender {
-    /// Queues a message, or drops it.
-    pub(super) fn push(&self, dst: Id, encoded: Arc<[u8]>) {
-        match self.lanes.get(&dst) {
-            Some(lane) => lane.push(encoded),
-            None => dropped("unknown_peer"),
+/// Sends to one peer for as long as the queue lives.
+async fn send_to(address: String, mut lane: LaneEnd, hello: Hello, socket: Arc<UdpSocket>) {
+    let hello = postcard::to_stdvec(&hello).expect("a hello has a form in bytes");
+    let mut to: Option<SocketAddr> = None;
+    while let Some(message) = lane.receiver.recv().await {
+        lane.taken(message.len());
+        if to.is_none() {
+            to = resolve(&address, &socket).await;
+        }
+        let mut framed = Vec::with_capacity(HEADER + hello.len() + message.len());
+        codec::frame(&mut framed, &[hello.as_slice(), &message].concat());
+        let sent = match to {
+            Some(to) => socket.send_to(&framed, to).await,
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        if sent.is_err() {
+            dropped("unreachable");
+            to = None;
         }
     }
-}
-
-/// Starts a task for each peer that sends datagrams from `socket`.
-pub fn connect(book: &Arc<Book>, socket: &Arc<UdpSocket>) -> Sender {
-    let mut lanes = BTreeMap::new();
-    for (node, address) in &book.addresses {
-        let (lane, mut end) = Lane::new();
-        lanes.insert(Id::from(*node as usize), lane);
-        let (socket, address) = (socket.clone(), address.clone());
-        let hello = Hello { to: *node, ..book.me.clone() };
-        tokio::spawn(async move {
-            let hello = postcard::to_stdvec(&hello).expect("a hello has a form in bytes");
-            let mut to: Option<SocketAddr> = None;
-            while let Some(message) = end.receiver.recv().await {
-                end.taken(message.len());
-                if to.is_none() {
-                    to = resolve(&address, &socket).await;
-                }
-                let datagram = [hello.as_slice(), &message].concat();
-                let mut framed = Vec::with_capacity(HEADER + datagram.len());
-                codec::frame(&mut framed, &datagram);
-                let sent = match to {
-                    Some(to) => socket.send_to(&framed, to).await,
-                    None => Err(io::ErrorKind::NotFound.into()),
-                };
-                if sent.is_err() {
-                    dropped("unreachable");
-                    to = None;
-                }
-            }
-        });
-    }
-    Sender { lanes }
 }
 
 /// An address of the same family as the socket's.
@@ -76,7 +60,14 @@ async fn resolve(address: &str, socket: &UdpSocket) -> Option<SocketAddr> {
 pub async fn listen(socket: Arc<UdpSocket>, book: Arc<Book>, pins: Arc<Pins>, node: NodeHandle) {
     let mut buffer = vec![0; DATAGRAM_MAX];
     loop {
-        let Ok((length, _)) = socket.recv_from(&mut buffer).await else { continue };
+        let length = match socket.recv_from(&mut buffer).await {
+            Ok((length, _)) => length,
+            Err(error) => {
+                tracing::warn!(%error, "cannot receive datagrams");
+                sleep(PAUSE).await;
+                continue;
+            }
+        };
         if let Err(reason) = take(&buffer[..length], &book, &pins, &node) {
             dropped(reason);
         }

@@ -130,6 +130,23 @@ impl Cluster {
         taken
     }
 
+    /// Settles, and once more after the resend timer of node 0 ran out.
+    pub(crate) fn settle_after_resend(&mut self) {
+        self.settle();
+        self.timeout(0, Timer::Resend);
+        self.settle();
+    }
+
+    /// Lets every resend timer run out many times.
+    pub(crate) fn resend_for_long(&mut self) {
+        for _ in 0..20 {
+            for node in 0..self.nodes.len() {
+                self.timeout(node, Timer::Resend);
+                self.settle();
+            }
+        }
+    }
+
     /// Delivers everything, in order, and lets zero-delay timers run out, until nothing is left to do.
     /// What a node that is cut off sends or should get is lost.
     pub(crate) fn settle(&mut self) -> Vec<Envelope> {

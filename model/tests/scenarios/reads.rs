@@ -47,9 +47,7 @@ fn a_deposed_leaders_read_is_never_served() {
     assert_eq!(cluster.reply(2), None, "an old value would be read");
     cluster.settle();
     cluster.timeout(1, Timer::Resend);
-    cluster.settle();
-    cluster.timeout(0, Timer::Resend);
-    cluster.settle();
+    cluster.settle_after_resend();
     match cluster.reply(2) {
         Some(Outcome::Answer { answer: Answer::Entry(entry), .. }) => assert_eq!(&*entry.val, "new"),
         other => panic!("{other:?}"),

@@ -17,9 +17,7 @@ fn a_retry_through_another_node_is_answered_from_the_session() {
     cluster.settle();
     let session = opened(cluster.reply(1));
     cluster.request(1, 2, write_in(session, 1, "k", "once"));
-    cluster.settle();
-    cluster.timeout(0, Timer::Resend);
-    cluster.settle();
+    cluster.settle_after_resend();
     assert!(applied(cluster.reply(2)));
     let log = cluster.nodes[2].durable.log.clone();
     cluster.request(2, 3, write_in(session, 1, "k", "once"));
@@ -66,9 +64,7 @@ fn an_older_sessions_expiry_does_not_end_the_new_one() {
     let mut cluster = Cluster::new(3, options());
     cluster.elect(0);
     cluster.request(1, 1, write("a", "1"));
-    cluster.settle();
-    cluster.timeout(0, Timer::Resend);
-    cluster.settle();
+    cluster.settle_after_resend();
     assert!(applied(cluster.reply(1)));
     let session = *cluster.nodes[1].executor.sessions.keys().next().expect("open");
     // w2 is handed on, and late.
@@ -78,34 +74,21 @@ fn an_older_sessions_expiry_does_not_end_the_new_one() {
     assert_eq!(late.len(), 1);
     // An operator ends node 1's session.
     cluster.request(0, 3, Request::Write { session: None, act: Act::ExpireSession(session) });
-    cluster.settle();
-    cluster.timeout(0, Timer::Resend);
-    cluster.settle();
+    cluster.settle_after_resend();
     // w3 finds out, w4 opens a new session and is done.
     cluster.request(1, 4, write("a", "3"));
-    cluster.settle();
-    cluster.timeout(0, Timer::Resend);
-    cluster.settle();
+    cluster.settle_after_resend();
     assert_eq!(cluster.reply(4), Some(&Outcome::Refused(Refusal::SessionExpired)));
     cluster.request(1, 5, write("a", "4"));
-    cluster.settle();
-    cluster.timeout(0, Timer::Resend);
-    cluster.settle();
+    cluster.settle_after_resend();
     assert!(applied(cluster.reply(5)), "{:?}", cluster.reply(5));
     // Now w2 arrives.
     cluster.pool.extend(late);
-    cluster.settle();
-    cluster.timeout(0, Timer::Resend);
-    cluster.settle();
+    cluster.settle_after_resend();
     assert_eq!(cluster.reply(2), Some(&Outcome::Refused(Refusal::SessionExpired)));
     // And w6 must be done.
     cluster.request(1, 6, write("a", "5"));
-    for _ in 0..20 {
-        for node in 0..3 {
-            cluster.timeout(node, Timer::Resend);
-            cluster.settle();
-        }
-    }
+    cluster.resend_for_long();
     assert!(applied(cluster.reply(6)), "stuck: {:?} {:?}", cluster.reply(6), cluster.nodes[1].gateway.session);
 }
 
@@ -119,29 +102,18 @@ fn a_duplicate_opening_does_not_stop_the_node() {
     let opening: Vec<Envelope> =
         cluster.pool.iter().filter(|e| matches!(e.msg, Message::Forward { .. })).cloned().collect();
     assert_eq!(opening.len(), 1);
-    cluster.settle();
-    cluster.timeout(0, Timer::Resend);
-    cluster.settle();
+    cluster.settle_after_resend();
     assert!(applied(cluster.reply(1)));
     let session = *cluster.nodes[1].executor.sessions.keys().next().expect("open");
     cluster.request(0, 2, Request::Write { session: None, act: Act::ExpireSession(session) });
     cluster.settle();
     cluster.pool.extend(opening);
-    cluster.settle();
-    cluster.timeout(0, Timer::Resend);
-    cluster.settle();
+    cluster.settle_after_resend();
     cluster.request(1, 3, write("a", "2"));
-    cluster.settle();
-    cluster.timeout(0, Timer::Resend);
-    cluster.settle();
+    cluster.settle_after_resend();
     assert_eq!(cluster.reply(3), Some(&Outcome::Refused(Refusal::SessionExpired)));
     cluster.request(1, 4, write("a", "3"));
-    for _ in 0..20 {
-        for node in 0..3 {
-            cluster.timeout(node, Timer::Resend);
-            cluster.settle();
-        }
-    }
+    cluster.resend_for_long();
     assert!(applied(cluster.reply(4)), "stuck: {:?} {:?}", cluster.reply(4), cluster.nodes[1].gateway.session);
 }
 
@@ -151,9 +123,7 @@ fn a_client_cannot_use_a_nodes_session() {
     let mut cluster = Cluster::new(3, options());
     cluster.elect(0);
     cluster.request(1, 1, write("a", "1"));
-    cluster.settle();
-    cluster.timeout(0, Timer::Resend);
-    cluster.settle();
+    cluster.settle_after_resend();
     let session = *cluster.nodes[1].executor.sessions.keys().next().expect("open");
     // The client X names node 1's session, at node 0; node 1 does not hear of it yet.
     cluster.request(0, 2, write_in(session, 2, "x", "x"));

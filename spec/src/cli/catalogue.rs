@@ -88,7 +88,7 @@ pub trait Catalogue {
     /// The names of the properties that are judged in scope `name`.
     fn properties(&self, name: &str) -> Vec<String>;
 
-    /// Whether scope `name` begins as it should; the error says in one line what its scripted beginning breaks.
+    /// Whether scope `name` can be explored; the error says in one line why not, as what its scripted beginning breaks.
     fn begin(&self, name: &str) -> Result<(), String>;
 
     /// Serves the Explorer of scope `name` until the process ends. The error is one line.

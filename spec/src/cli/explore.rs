@@ -18,10 +18,7 @@ pub(super) fn explore(
     let name = &find(&scopes, scope)?.name;
     let address = free(address)?;
     if let Err(broken) = catalogue.begin(name) {
-        let _ = writeln!(
-            console.err,
-            "check: `{name}` cannot be explored, its beginning breaks {broken}; `check {name}` tells how"
-        );
+        let _ = writeln!(console.err, "check: `{name}` cannot be explored: {broken}; `check {name}` tells more");
         return Ok(1);
     }
     console.say(&format!("Explorer of scope `{name}`, listening on http://{address}/ (Ctrl-C ends it)"));
@@ -67,7 +64,7 @@ fn summary(scope: &ScopeReport) -> String {
     format!(
         "{}: {}, {} steps, at most {} in a run, {}\nbroken: {}\nseen: {}\nRandom runs can refute, and prove nothing.",
         scope.name,
-        scope.why_incomplete.as_deref().unwrap_or("random runs"),
+        scope.why_incomplete.as_deref().unwrap_or("visited whole"),
         table::thousands(scope.generated_states),
         scope.depth,
         table::duration(scope.seconds),

@@ -4,10 +4,11 @@ use super::audit::{Audit, Tagged};
 use super::judge::Seen;
 use super::party::{Item, Want};
 use paxos_model::kv::{Answer, Reply};
-use paxos_model::replica::State;
 use paxos_model::replica::message::{
     Act, Done, Message, Operation, OperationId, Outcome, Refusal, Request, SessionId, Uncertainty,
 };
+use paxos_model::replica::{State, Timer};
+use paxos_model::trace::Input;
 use stateright::actor::Id;
 
 /// Whoever waits at a node: client, and its number for the request.
@@ -19,8 +20,8 @@ fn waiting(state: &State<Audit>) -> impl Iterator<Item = (Id, u64)> {
 
 /// Every request that a node takes waits there or is answered, once; a crash alone ends the wait without an answer.
 pub fn miscounted(seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Option<String> {
-    let mut due: Vec<(Id, u64)> = if seen.restart { Vec::new() } else { waiting(before).collect() };
-    if let Some((client, Message::Request { number, .. })) = seen.delivered {
+    let mut due: Vec<(Id, u64)> = if seen.is_restart() { Vec::new() } else { waiting(before).collect() };
+    if let Some((client, Message::Request { number, .. })) = seen.delivered() {
         due.push((client, *number));
     }
     let replies = seen.sends.iter().filter_map(|(client, message)| match message {
@@ -33,9 +34,16 @@ pub fn miscounted(seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) 
     (due != had).then(|| format!("due an answer were {due:?}; answered or still waiting are {had:?}"))
 }
 
+/// When the time of a request is up it does not wait on.
+pub fn overdue(seen: &Seen<'_>, after: &State<Audit>) -> Option<String> {
+    let Input::Timeout(Timer::Deadline(number)) = seen.input else { return None };
+    let waits = after.gateway.writes.contains_key(number) || after.gateway.reads.contains_key(number);
+    waits.then(|| format!("the time of request {number} is up, and it still waits"))
+}
+
 /// The name of the operation by which a client's request is done, and whether it is in the node's own session.
 fn named(seen: &Seen<'_>, before: &State<Audit>, client: Id, attempt: u64) -> Option<(Option<OperationId>, bool)> {
-    if let Some((src, Message::Request { number, request: Request::Write { session, .. }, .. })) = seen.delivered
+    if let Some((src, Message::Request { number, request: Request::Write { session, .. }, .. })) = seen.delivered()
         && (src, *number) == (client, attempt)
     {
         return Some((session.map(|(id, _)| id), session.is_none()));

@@ -10,7 +10,8 @@ use super::sessions;
 use super::transition::{self, ReplicaStep, stored_or_empty};
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::message::{Act, Done, Message, Operation, Outcome, Uncertainty};
-use paxos_model::replica::{Options, State};
+use paxos_model::replica::{Options, State, Timer};
+use paxos_model::trace::Input;
 use stateright::actor::Id;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -98,10 +99,8 @@ impl Rule {
 pub struct Seen<'a> {
     /// Who.
     pub node: Id,
-    /// The message that it took in, with its sender.
-    pub delivered: Option<(Id, &'a Msg)>,
-    /// Whether it was started anew.
-    pub restart: bool,
+    /// What it took in.
+    pub input: &'a Input<Msg, Timer>,
     /// Its state before.
     pub before: &'a PartyState,
     /// What it had stored before.
@@ -112,6 +111,21 @@ pub struct Seen<'a> {
     pub stored_after: &'a Option<Stored>,
     /// What it sends.
     pub sends: &'a [(Id, Msg)],
+}
+
+impl Seen<'_> {
+    /// The message that it took in, with its sender.
+    pub fn delivered(&self) -> Option<(Id, &Msg)> {
+        match self.input {
+            Input::Deliver { src, msg } => Some((*src, msg)),
+            Input::Start | Input::Timeout(_) => None,
+        }
+    }
+
+    /// Whether it was started anew.
+    pub fn is_restart(&self) -> bool {
+        *self.input == Input::Start
+    }
 }
 
 /// The judge of a scope.
@@ -173,7 +187,7 @@ impl Judge {
         if record.disagrees() {
             broken.push((Rule::Agreement, format!("chosen: {:?}", record.chosen)));
         }
-        let from = if seen.restart { 0 } else { before.durable.decided };
+        let from = if seen.is_restart() { 0 } else { before.durable.decided };
         for slot in from..after.durable.decided {
             let entry = &after.durable.log[&slot];
             if !record.chosen.get(&slot).is_some_and(|values| values.contains(entry)) {
@@ -192,7 +206,7 @@ impl Judge {
             broken.push((Rule::RefusedIsNeverApplied, format!("the command with tag {tag} was refused, and applied")));
         }
         let limits = (&self.options, &self.configuration);
-        if let Some(why) = bounds::broken(limits, record, after, seen.delivered.map(|(_, m)| m), seen.sends) {
+        if let Some(why) = bounds::broken(limits, record, after, seen.delivered().map(|(_, m)| m), seen.sends) {
             broken.push((Rule::Bounded, why));
         }
     }
@@ -253,10 +267,10 @@ impl Judge {
         states: (&State<Audit>, &State<Audit>),
         broken: &mut Vec<(Rule, String)>,
     ) {
-        if let Some(why) = answers::miscounted(seen, states.0, states.1) {
+        if let Some(why) = answers::miscounted(seen, states.0, states.1).or_else(|| answers::overdue(seen, states.1)) {
             broken.push((Rule::OneAnswer, why));
         }
-        if let Some((client, Message::Request { number, .. })) = seen.delivered
+        if let Some((client, Message::Request { number, .. })) = seen.delivered()
             && let Some(item) = self.item(client, item_of(*number))
         {
             record.invoke(client, item_of(*number), *number, operation(item));

@@ -185,8 +185,10 @@ fn report(found: &Found, seconds: f64, peak_memory_bytes: u64) -> (ScopeReport, 
 
 #[cfg(test)]
 mod tests {
-    use super::{carry_out, commands, explore};
+    use super::{NAME, carry_out, commands, explore};
+    use crate::cli::{Catalogue, SimulateOptions};
     use crate::properties::sequential::{Op, Store};
+    use crate::scopes::run::Scopes;
     use paxos_model::kv::Kv;
     use paxos_model::machine::StateMachine;
     use stateright::semantics::SequentialSpec;
@@ -196,6 +198,14 @@ mod tests {
         let found = explore();
         assert_eq!(found.broken, None);
         assert!(found.unique > 400, "{found:?}");
+    }
+
+    #[test]
+    fn it_is_run_whole_where_others_are_walked_at_random_and_not_explored() {
+        let options = SimulateOptions { seconds: 1, seed: 1, threads: 1 };
+        let run = Scopes.simulate(NAME, &options, &mut |_| {});
+        assert!(run.report.exhausted && run.counterexamples.is_empty());
+        assert!(Scopes.begin(NAME).is_err());
     }
 
     #[test]

@@ -323,14 +323,9 @@ impl<'a> Stage<'a> {
         }
         let (sends, saved) = self.carry_out(index, done.outputs);
         let after = self.now.seats[index].clone();
-        let delivered = match &input {
-            Input::Deliver { src, msg } => Some((*src, msg)),
-            Input::Start | Input::Timeout(_) => None,
-        };
         let seen = Seen {
             node: index.into(),
-            delivered,
-            restart: input == Input::Start,
+            input: &input,
             before: &before.state,
             stored_before: &before.stored,
             after: &after.state,

@@ -38,11 +38,7 @@ impl Referee {
     fn seen<'a>(step: &StepView<'a, Party>, sends: &'a [(Id, Msg)]) -> Seen<'a> {
         Seen {
             node: step.node.into(),
-            delivered: match step.input {
-                Input::Deliver { src, msg } => Some((*src, msg)),
-                Input::Start | Input::Timeout(_) => None,
-            },
-            restart: step.restart,
+            input: step.input,
             before: step.before,
             stored_before: step.stored_before,
             after: step.after,
@@ -54,14 +50,9 @@ impl Referee {
     /// The rules that a step breaks, each with the reason.
     pub fn reasons(&self, record: &Record, step: &StepRecord<Party>) -> Vec<(Rule, String)> {
         let sends: Vec<_> = step.sends.iter().map(|(dst, message, _)| (*dst, message.clone())).collect();
-        let delivered = match &step.input {
-            Input::Deliver { src, msg } => Some((*src, msg)),
-            Input::Start | Input::Timeout(_) => None,
-        };
         let seen = Seen {
             node: step.node.into(),
-            delivered,
-            restart: step.restart,
+            input: &step.input,
             before: &step.before.state,
             stored_before: &step.before.stored,
             after: &step.after.state,

@@ -50,12 +50,8 @@ impl Catalogue for Scopes {
     }
 
     fn run(&self, name: &str, options: &RunOptions, progress: &mut dyn FnMut(Progress)) -> ScopeRun {
-        if let Some(run) = run_original(name) {
+        if let Some(run) = run_without_replicas(name) {
             return run;
-        }
-        if name == machine::NAME {
-            let (report, counterexample) = machine::run();
-            return ScopeRun { report, counterexamples: counterexample.into_iter().collect() };
         }
         let scope = Self::find(name);
         let system = match scope.system(Variation { salt: options.salt, reduce: options.reductions }) {
@@ -76,6 +72,9 @@ impl Catalogue for Scopes {
     }
 
     fn simulate(&self, name: &str, options: &SimulateOptions, progress: &mut dyn FnMut(Progress)) -> ScopeRun {
+        if let Some(run) = run_without_replicas(name) {
+            return run;
+        }
         let scope = Self::find(name);
         let mut walk = engine::SimulationOptions {
             threads: options.threads,
@@ -132,9 +131,9 @@ impl Catalogue for Scopes {
 
     fn begin(&self, name: &str) -> Result<(), String> {
         if name == machine::NAME {
-            return Err(format!("{name} has no replicas to walk through: it can only be run"));
+            return Err("it has no replicas to walk through".into());
         }
-        Self::find(name).begin().map(|_| ()).map_err(|broken| broken.why())
+        Self::find(name).begin().map(|_| ()).map_err(|broken| format!("its beginning breaks {}", broken.why()))
     }
 
     fn explore(&self, name: &str, address: SocketAddr) -> Result<(), String> {
@@ -291,6 +290,15 @@ const ORIGINALS: [(&str, &str); 2] = [
     ("original-tie", "the Go original: a tie between two answers, two proposers"),
     ("original-overwritten", "the Go original: a promise overwrites the accepted ballot, three ballots"),
 ];
+
+/// Runs what has nothing to choose at random, and nothing to walk through: it is small, and visited whole.
+fn run_without_replicas(name: &str) -> Option<ScopeRun> {
+    if name == machine::NAME {
+        let (report, counterexample) = machine::run();
+        return Some(ScopeRun { report, counterexamples: counterexample.into_iter().collect() });
+    }
+    run_original(name)
+}
 
 fn run_original(name: &str) -> Option<ScopeRun> {
     let index = ORIGINALS.iter().position(|(other, _)| *other == name)?;
