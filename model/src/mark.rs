@@ -23,6 +23,8 @@ macro_rules! marks {
 }
 
 marks! {
+    /// A message of somebody who is no member is ignored.
+    NotAMember,
     /// A prepare below the promise is not answered.
     PrepareBelowPromise,
     /// A prepare raises the promise.
@@ -89,6 +91,10 @@ marks! {
     ReadRelayed,
     /// The leader's answer to a read is passed on to its origin.
     ReadSlotRelayed,
+    /// The leader already has a read in a round, or waiting for one.
+    ReadKnown,
+    /// As many reads wait for a round as the leader takes.
+    ReadsFull,
     /// A quorum confirmed a read round.
     ReadConfirmed,
     /// A confirmed read waits until enough is applied.

@@ -92,29 +92,25 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         }
     }
 
-    /// Takes an operation into the queue, unless it is there, proposed, or applied already. False if the queue is full.
-    pub(super) fn enqueue(&mut self, operation: Operation<S::Command>) -> bool {
+    /// Takes an operation into the queue, unless it is there, proposed, or applied already, or the queue is full: whoever
+    /// waits for it hands it on again.
+    pub(super) fn enqueue(&mut self, operation: Operation<S::Command>) {
         let key = operation.key();
         let Role::Leading(leader) = &self.state.role else {
-            return false;
+            return;
         };
         if leader.known.contains(&key) {
             Mark::ForwardKnown.hit();
-            return true;
-        }
-        if self.state.executor.has_answer(&key) {
+        } else if self.state.executor.has_answer(&key) {
             Mark::ForwardApplied.hit();
-            return true;
-        }
-        if leader.queue.len() >= self.replica.options.requests_max {
+        } else if leader.queue.len() >= self.replica.options.requests_max {
             Mark::QueueFull.hit();
-            return false;
+        } else {
+            let leader = self.leader_mut();
+            leader.known.insert(key);
+            leader.queue.push_back(operation);
+            self.out.set_timer(Timer::Flush, super::IMMEDIATELY);
         }
-        let leader = self.leader_mut();
-        leader.known.insert(key);
-        leader.queue.push_back(operation);
-        self.out.set_timer(Timer::Flush, super::IMMEDIATELY);
-        true
     }
 
     /// Takes a read into the next round.
@@ -123,7 +119,12 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             return;
         };
         let mut known = leader.reads.iter().chain(leader.rounds.values().flat_map(|(_, reads)| reads));
-        if known.any(|other| *other == (src, read)) || leader.reads.len() >= self.replica.options.requests_max {
+        if known.any(|other| *other == (src, read)) {
+            Mark::ReadKnown.hit();
+            return;
+        }
+        if leader.reads.len() >= self.replica.options.requests_max {
+            Mark::ReadsFull.hit();
             return;
         }
         self.leader_mut().reads.push((src, read));
@@ -205,23 +206,18 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         any
     }
 
-    /// The slot is decided: what was proposed for it is no longer on its way.
+    /// The slot is decided: what was proposed for it is no longer on its way. A leader that has not proposed it stopped before.
     pub(super) fn forget_proposal(&mut self, slot: Slot) {
-        if let Role::Leading(leader) = &self.state.role {
-            let proposed = leader.proposals.contains_key(&slot);
-            if proposed || leader.next <= slot {
-                let waiting = !leader.queue.is_empty();
-                let leader = self.leader_mut();
-                leader.next = leader.next.max(slot + 1);
-                if let Some(proposal) = leader.proposals.remove(&slot) {
-                    for operation in proposal.entry.operations() {
-                        leader.known.remove(&operation.key());
-                    }
-                }
-                if waiting {
-                    self.out.set_timer(Timer::Flush, super::IMMEDIATELY);
-                }
-            }
+        if !matches!(self.state.role, Role::Leading(_)) {
+            return;
+        }
+        let leader = self.leader_mut();
+        let proposal = leader.proposals.remove(&slot).expect("a leader decides only what it proposed");
+        for operation in proposal.entry.operations() {
+            leader.known.remove(&operation.key());
+        }
+        if !leader.queue.is_empty() {
+            self.out.set_timer(Timer::Flush, super::IMMEDIATELY);
         }
     }
 

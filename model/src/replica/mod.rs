@@ -16,6 +16,7 @@ pub mod message;
 pub mod proposer;
 
 use crate::machine::{StateMachine, Value};
+use crate::mark::Mark;
 use ballot::{Ballot, Slot};
 use configuration::{Configuration, Configurations};
 use durable::Durable;
@@ -86,10 +87,10 @@ impl Options {
 }
 
 /// Rounds and slots from here on are not believed: no honest node gets there, and they could not be counted on from.
-const NUMBER_MAX: u64 = 1 << 62;
+pub const NUMBER_MAX: u64 = 1 << 62;
 
 /// An accept so far above what is decided here is not voted for: who is that far behind catches up first.
-const HORIZON: u64 = 1 << 20;
+pub const HORIZON: u64 = 1 << 20;
 
 /// With no delay: as soon as what is at hand was taken in.
 const IMMEDIATELY: Range<Duration> = Duration::ZERO..Duration::ZERO;
@@ -225,7 +226,10 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         let near = |slot: Slot| slot < self.state.durable.decided.saturating_add(HORIZON);
         match message {
             Message::Request { .. } | Message::Forward { .. } => true,
-            _ if !configuration.members.contains_key(&src) => false,
+            _ if !configuration.members.contains_key(&src) => {
+                Mark::NotAMember.hit();
+                false
+            }
             Message::PreVote { ballot: b, promised } => configuration.is_voter(src) && own(b) && ballot(promised),
             Message::Prepare { ballot: b } => configuration.is_voter(src) && own(b),
             Message::Accept { ballot: b, slot, .. } => configuration.is_voter(src) && own(b) && near(*slot),

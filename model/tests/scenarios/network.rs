@@ -1,13 +1,14 @@
 //! What the network may bring, and what travels in it.
 
 use crate::cluster::{Cluster, Msg};
-use crate::phrases::{accept, ballot, options, put, write};
+use crate::phrases::{accept, applied, ballot, options, put, write};
 use paxos_model::kv::{Answer, Command as KvCommand, Query, Reply, Written};
 use paxos_model::replica::ballot::Ballot;
+use paxos_model::replica::configuration::{Configuration, Role};
 use paxos_model::replica::message::{
     Act, Done, Entry, Message, Operation, OperationId, Outcome, Refusal, Request, SessionId, Uncertainty, Vote,
 };
-use paxos_model::replica::{Options, Timer};
+use paxos_model::replica::{HORIZON, NUMBER_MAX, Options, Timer};
 use stateright::actor::Id;
 use std::sync::Arc;
 
@@ -23,6 +24,82 @@ fn no_slot_from_the_network_panics() {
     let mut cluster = Cluster::new(3, options());
     cluster.deliver(1, 0, accept(ballot(1, 1), u64::MAX, "a"));
     cluster.timeout(0, Timer::Election);
+}
+
+/// Whether node 0, fresh, is left as it was and says nothing.
+fn ignores(src: usize, message: Msg) -> bool {
+    let mut cluster = Cluster::new(3, options());
+    let before = cluster.nodes[0].clone();
+    let outputs = cluster.deliver(src, 0, message);
+    cluster.nodes[0] == before && outputs.sent.is_empty() && outputs.saves == 0
+}
+
+#[test]
+fn a_ballot_is_taken_from_its_owner_only() {
+    let ours = ballot(1, 1);
+    let of_a_leader: [fn(Ballot) -> Msg; 4] = [
+        |ballot| Message::Prepare { ballot },
+        |ballot| accept(ballot, 0, "a"),
+        |ballot| Message::Heartbeat { ballot, decided: 0, round: 0 },
+        |ballot| Message::PreVote { ballot, promised: Ballot::default() },
+    ];
+    for message in of_a_leader {
+        assert!(!ignores(1, message(ours)), "{:?}", message(ours));
+        assert!(ignores(2, message(ours)), "{:?} of another", message(ours));
+        assert!(ignores(9, message(ballot(1, 9))), "{:?} of a stranger", message(ours));
+    }
+}
+
+#[test]
+fn numbers_that_cannot_be_counted_on_from_are_not_taken() {
+    let highest = ballot(NUMBER_MAX - 1, 1);
+    let beyond = ballot(NUMBER_MAX, 1);
+    assert!(!ignores(1, Message::Prepare { ballot: highest }));
+    assert!(ignores(1, Message::Prepare { ballot: beyond }));
+    assert!(ignores(1, Message::Heartbeat { ballot: beyond, decided: 0, round: 0 }));
+    assert!(ignores(1, Message::PreVote { ballot: beyond, promised: Ballot::default() }));
+    assert!(ignores(1, Message::PreVote { ballot: ballot(1, 1), promised: beyond }));
+    assert!(!ignores(1, accept(ballot(1, 1), HORIZON - 1, "a")));
+    assert!(ignores(1, accept(ballot(1, 1), HORIZON, "a")));
+}
+
+#[test]
+fn a_promise_with_a_vote_beyond_the_horizon_is_not_counted() {
+    for (slot, counts) in [(0, true), (HORIZON, false)] {
+        let mut cluster = Cluster::new(3, options());
+        cluster.timeout(0, Timer::Election);
+        let vote = Vote { slot, ballot: ballot(0, 2), entry: Entry::Noop };
+        cluster.deliver(1, 0, Message::Promise { ballot: ballot(1, 0), first: 0, votes: vec![vote] });
+        assert_eq!(cluster.leads(0), counts, "slot {slot}");
+    }
+}
+
+#[test]
+fn a_learner_is_heard_and_does_not_count() {
+    let mut configuration = Configuration::of_voters(3);
+    configuration.members.insert(Id::from(2), Role::Learner);
+    let mut cluster = Cluster::of(configuration, options());
+    let before = cluster.nodes[0].clone();
+    for message in [
+        Message::PreVote { ballot: ballot(1, 2), promised: Ballot::default() },
+        Message::Prepare { ballot: ballot(1, 2) },
+        accept(ballot(1, 2), 0, "a"),
+    ] {
+        assert!(cluster.deliver(2, 0, message).sent.is_empty());
+        assert!(cluster.nodes[0] == before);
+    }
+    cluster.timeout(2, Timer::Election);
+    assert!(cluster.pool.is_empty(), "a learner does not want to lead");
+    cluster.timeout(0, Timer::Election);
+    cluster.deliver(2, 0, Message::Promise { ballot: ballot(1, 0), first: 0, votes: vec![] });
+    assert!(!cluster.leads(0), "a learner's promise does not count");
+    cluster.settle();
+    assert!(cluster.leads(0));
+    cluster.request(2, 1, write("k", "v"));
+    cluster.settle_after_resend();
+    cluster.settle();
+    assert!(applied(cluster.reply(1)), "a learner takes requests: {:?}", cluster.reply(1));
+    assert_eq!(cluster.value(2, "k"), "v");
 }
 
 #[test]

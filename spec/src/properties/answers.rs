@@ -4,10 +4,11 @@ use super::audit::{Audit, Tagged};
 use super::judge::Seen;
 use super::party::{Item, Want};
 use paxos_model::kv::{Answer, Reply};
+use paxos_model::replica::gateway::{NodeSession, PendingWrite};
 use paxos_model::replica::message::{
-    Act, Done, Message, Operation, OperationId, Outcome, Refusal, Request, SessionId, Uncertainty,
+    Act, Done, Message, Operation, OperationId, OperationKey, Outcome, Refusal, Request, SessionId, Uncertainty,
 };
-use paxos_model::replica::{State, Timer};
+use paxos_model::replica::{Role, State, Timer};
 use paxos_model::trace::Input;
 use stateright::actor::Id;
 
@@ -39,6 +40,43 @@ pub fn overdue(seen: &Seen<'_>, after: &State<Audit>) -> Option<String> {
     let Input::Timeout(Timer::Deadline(number)) = seen.input else { return None };
     let waits = after.gateway.writes.contains_key(number) || after.gateway.reads.contains_key(number);
     waits.then(|| format!("the time of request {number} is up, and it still waits"))
+}
+
+/// A node knows which of its requests it has handed on: what it sent, or queued as leader, it takes for handed on, and so does
+/// a later attempt at the same operation. Only then can it tell a refusal, which is certain, from an unknown outcome.
+pub fn forgets_hand_on(seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Option<String> {
+    let relays = matches!(seen.delivered(), Some((_, Message::Forward { .. })));
+    let sent = seen.sends.iter().filter_map(|(_, message)| match message {
+        Message::Forward { operations, .. } if !relays => Some(operations.iter().map(Operation::key)),
+        _ => None,
+    });
+    let queued = |state: &State<Audit>| match &state.role {
+        Role::Leading(leader) => leader.queue.iter().map(Operation::key).collect(),
+        _ => Vec::new(),
+    };
+    let earlier = if seen.is_restart() { Vec::new() } else { queued(before) };
+    let newly = queued(after).into_iter().filter(|key| !earlier.contains(key));
+    let by_request: Vec<OperationKey> = if relays { Vec::new() } else { sent.flatten().chain(newly).collect() };
+    let inherited = before.gateway.writes.values().filter(|write| write.handed_on && !seen.is_restart());
+    let inherited = inherited.filter_map(|write| write.id.map(|(id, _)| OperationKey::InSession(id, write.by_node)));
+    let handed_on: Vec<OperationKey> = by_request.into_iter().chain(inherited).collect();
+    let forgotten = after.gateway.writes.values().find(|write| {
+        let key = write.id.map(|(id, _)| OperationKey::InSession(id, write.by_node));
+        !write.handed_on && key.is_some_and(|key| handed_on.contains(&key))
+    })?;
+    Some(format!("{:?} was handed on, and the node takes it for not", forgotten.id))
+}
+
+/// The numbers that a node gives out in its session only rise.
+pub fn numbers_fall(seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Option<String> {
+    match (before.gateway.session, after.gateway.session) {
+        (NodeSession::Open(session, next), NodeSession::Open(later, number))
+            if session == later && number < next && !seen.is_restart() =>
+        {
+            Some(format!("the next number in {session:?} falls from {next} to {number}"))
+        }
+        _ => None,
+    }
 }
 
 /// The name of the operation by which a client's request is done, and whether it is in the node's own session.
@@ -74,7 +112,8 @@ pub fn misfit(
                 }
                 // Whether an operation of a session that is gone was done before, nobody knows any more; but a node asks
                 // nothing twice in its own, and acknowledges nothing there before it is answered.
-                Outcome::Refused(why) => by_node || *why != Refusal::SessionExpired,
+                Outcome::Refused(Refusal::SessionExpired) => by_node,
+                Outcome::Refused(Refusal::Busy | Refusal::Deadline) => !handed_on(before, client, attempt),
                 Outcome::Unknown(why) => !by_node || *why == Uncertainty::Deadline,
                 Outcome::Answer { .. } => false,
             }
@@ -82,6 +121,12 @@ pub fn misfit(
         _ => false,
     };
     (!fits).then(|| format!("{client:?}, who asked for {:?}, is told {outcome:?}", item.want))
+}
+
+/// Whether an attempt that waited before the step was handed on, as far as its node knows.
+fn handed_on(before: &State<Audit>, client: Id, attempt: u64) -> bool {
+    let attempt = |write: &&PendingWrite<Audit>| (write.client.id, write.client.number) == (client, attempt);
+    before.gateway.writes.values().find(attempt).is_some_and(|write| write.handed_on)
 }
 
 /// Whether what is applied holds the operation; if it opened a session, in the place that the session is named for.

@@ -4,9 +4,10 @@ use super::audit::{Audit, Tagged};
 use super::party::Msg;
 use super::record::Record;
 use paxos_model::replica::configuration::Configuration;
-use paxos_model::replica::message::{Entry, Message};
+use paxos_model::replica::message::{Entry, Message, Operation, OperationId, OperationKey};
 use paxos_model::replica::{Options, Role, State};
 use stateright::actor::Id;
+use std::collections::BTreeSet;
 
 /// The first limit that a replica exceeds, in words: by its state after a step, or by what it sends in it.
 pub fn broken(
@@ -17,6 +18,7 @@ pub fn broken(
     sends: &[(Id, Msg)],
 ) -> Option<String> {
     held(options, configuration, state)
+        .or_else(|| outlived(state))
         .or_else(|| sends.iter().find_map(|(_, message)| sent(options, record, delivered, message)))
 }
 
@@ -40,6 +42,27 @@ fn held(options: &Options, configuration: &Configuration, state: &State<Audit>) 
     ];
     let beyond = limits.into_iter().find(|(_, count, max)| count > max);
     beyond.map(|(what, count, max)| format!("{count} {what}, at most {max} are allowed"))
+}
+
+/// What is kept beside what it is kept for ends with it, and nothing is taken twice.
+fn outlived(state: &State<Audit>) -> Option<String> {
+    let gateway = &state.gateway;
+    let waits = |(name, number): (&(OperationId, bool), &u64)| {
+        gateway.writes.get(number).is_some_and(|write| write.id.map(|(id, _)| (id, write.by_node)) == Some(*name))
+    };
+    if let Some(name) = gateway.named.iter().find(|named| !waits(*named)) {
+        return Some(format!("{name:?} is known by name and does not wait"));
+    }
+    let Role::Leading(leader) = &state.role else { return None };
+    let proposed = leader.proposals.values().flat_map(|proposal| proposal.entry.operations());
+    let on_their_way: BTreeSet<OperationKey> = leader.queue.iter().chain(proposed).map(Operation::key).collect();
+    if let Some(key) = leader.known.difference(&on_their_way).next() {
+        return Some(format!("{key:?} is known as queued or proposed, and is neither"));
+    }
+    let mut reads: Vec<_> = leader.rounds.values().flat_map(|(_, reads)| reads).chain(&leader.reads).collect();
+    reads.sort_unstable();
+    let twice = reads.windows(2).find(|pair| pair[0] == pair[1])?;
+    Some(format!("the read {:?} was taken twice", twice[0]))
 }
 
 fn sent(options: &Options, record: &Record, delivered: Option<&Msg>, message: &Msg) -> Option<String> {

@@ -1,5 +1,6 @@
 //! Judges each step of a scope, and keeps the ghost record.
 
+use super::again;
 use super::answers;
 use super::audit::{Audit, Tagged};
 use super::bounds;
@@ -10,7 +11,7 @@ use super::sessions;
 use super::transition::{self, ReplicaStep, stored_or_empty};
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::message::{Act, Done, Message, Operation, Outcome, Uncertainty};
-use paxos_model::replica::{Options, State, Timer};
+use paxos_model::replica::{Options, Replica, State, Timer};
 use paxos_model::trace::Input;
 use stateright::actor::Id;
 use std::collections::BTreeMap;
@@ -48,11 +49,13 @@ pub enum Rule {
     Sessions,
     /// Whatever is limited keeps its limit.
     Bounded,
+    /// The same prepare or accept gets the same answer, and changes nothing the second time.
+    SameAnswerAgain,
 }
 
 impl Rule {
     /// All, in the order of their bits.
-    pub const ALL: [Rule; 14] = [
+    pub const ALL: [Rule; 15] = [
         Rule::Agreement,
         Rule::DecidedIsChosen,
         Rule::Validity,
@@ -67,6 +70,7 @@ impl Rule {
         Rule::AnswersFit,
         Rule::Sessions,
         Rule::Bounded,
+        Rule::SameAnswerAgain,
     ];
 
     /// The name of the property.
@@ -86,6 +90,7 @@ impl Rule {
             Rule::AnswersFit => "answers-fit",
             Rule::Sessions => "sessions",
             Rule::Bounded => "bounded",
+            Rule::SameAnswerAgain => "same-answer-again",
         }
     }
 
@@ -131,6 +136,8 @@ impl Seen<'_> {
 /// The judge of a scope.
 #[derive(Clone, Debug)]
 pub struct Judge {
+    /// The replica, as it ships.
+    pub replica: Replica<Audit>,
     /// The members, and the limits on sessions.
     pub configuration: Configuration,
     /// The other limits.
@@ -139,6 +146,8 @@ pub struct Judge {
     pub scripts: BTreeMap<Id, Vec<Item>>,
     /// Acts that sources put into the network.
     pub acts: Vec<Act<Tagged>>,
+    /// Whether any client reads locally.
+    pub reads_locally: bool,
     /// Whether votes for chosen values are forgotten.
     pub collapse: bool,
 }
@@ -205,6 +214,9 @@ impl Judge {
         if let Some(tag) = record.refused.intersection(&record.performed).next() {
             broken.push((Rule::RefusedIsNeverApplied, format!("the command with tag {tag} was refused, and applied")));
         }
+        if let Some(why) = again::answered_otherwise(&self.replica, seen, after) {
+            broken.push((Rule::SameAnswerAgain, why));
+        }
         let limits = (&self.options, &self.configuration);
         if let Some(why) = bounds::broken(limits, record, after, seen.delivered().map(|(_, m)| m), seen.sends) {
             broken.push((Rule::Bounded, why));
@@ -270,6 +282,12 @@ impl Judge {
         if let Some(why) = answers::miscounted(seen, states.0, states.1).or_else(|| answers::overdue(seen, states.1)) {
             broken.push((Rule::OneAnswer, why));
         }
+        if let Some(why) = answers::forgets_hand_on(seen, states.0, states.1) {
+            broken.push((Rule::AnswersFit, why));
+        }
+        if let Some(why) = answers::numbers_fall(seen, states.0, states.1) {
+            broken.push((Rule::ExactlyOnce, why));
+        }
         if let Some((client, Message::Request { number, .. })) = seen.delivered()
             && let Some(item) = self.item(client, item_of(*number))
         {
@@ -308,7 +326,8 @@ impl Judge {
             Outcome::Done(Done::Applied(reply)) => Some(Ret::Reply(reply.clone())),
             Outcome::Done(Done::Opened(_) | Done::Expired) => None,
             Outcome::Answer { applied, answer } => {
-                if matches!(item.want, Want::LocalRead(_)) {
+                // Only where somebody reads locally is it of interest what was shown before.
+                if self.reads_locally {
                     let shown = record.shown.entry(seen.node).or_default();
                     if applied < shown {
                         let why = format!("{:?} shows {applied} slots after it showed {shown}", seen.node);

@@ -1,8 +1,9 @@
 //! What must hold, and who takes part.
 //!
-//! A rule that speaks of a step is judged on the step ([`transition`], [`answers`], [`bounds`], [`judge`]); a rule that speaks of what may still
-//! happen ([`progress`]) is judged in each state.
+//! A rule that speaks of a step is judged on the step ([`transition`], [`answers`],
+//! [`again`], [`bounds`], [`judge`]); a rule that speaks of what may still happen ([`progress`], [`timers`]) is judged in each state.
 
+pub mod again;
 pub mod answers;
 pub mod audit;
 pub mod bounds;
@@ -12,4 +13,5 @@ pub mod progress;
 pub mod record;
 pub mod sequential;
 pub mod sessions;
+pub mod timers;
 pub mod transition;

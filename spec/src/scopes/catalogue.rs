@@ -5,6 +5,7 @@ mod ballots;
 mod clients;
 mod decisions;
 mod handovers;
+mod intruders;
 mod leadership;
 mod partitions;
 mod reads;
@@ -108,6 +109,7 @@ pub fn scopes() -> Vec<Scope> {
     all.extend(reads::scopes());
     all.extend(repeated_reads::scopes());
     all.extend(clients::scopes());
+    all.extend(intruders::scopes());
     all.extend(attempts::scopes());
     all.extend(leadership::scopes());
     all.extend(handovers::scopes());

@@ -12,7 +12,7 @@ pub mod words;
 use crate::engine::{Settings, System};
 use crate::properties::audit::{Audit, Tagged};
 use crate::properties::judge::Judge;
-use crate::properties::party::{Client, Msg, Party};
+use crate::properties::party::{Client, Item, Msg, Party, Want};
 use crate::properties::progress::Links;
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::message::{Act, Message};
@@ -198,11 +198,22 @@ impl Scope {
         replicas.chain(self.clients.iter().cloned().map(Party::Client)).collect()
     }
 
+    /// What the scripted clients want.
+    fn items(&self) -> impl Iterator<Item = &Item> {
+        self.clients.iter().flat_map(|client| match client {
+            Client::Script(items) => items.as_slice(),
+            Client::Source(_) => &[],
+        })
+    }
+
     /// The judge.
     pub fn judge(&self) -> Judge {
+        let reads_locally = |item: &Item| matches!(item.want, Want::LocalRead(_));
         let mut judge = Judge {
+            replica: Replica::new(self.configuration(), self.options.clone()),
             configuration: self.configuration(),
             options: self.options.clone(),
+            reads_locally: self.items().any(reads_locally),
             scripts: Default::default(),
             acts: Vec::new(),
             collapse: self.collapse,

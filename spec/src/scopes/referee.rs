@@ -9,6 +9,7 @@ use crate::properties::judge::{Judge, Rule, Seen};
 use crate::properties::party::{Msg, Party, PartyState};
 use crate::properties::progress::{self, Frozen, Links};
 use crate::properties::record::Record;
+use crate::properties::timers;
 use dashmap::DashMap;
 use paxos_model::replica::leader::Leader;
 use paxos_model::replica::message::Message;
@@ -87,6 +88,15 @@ impl Referee {
         })
     }
 
+    /// What is amiss with the timers of a replica, in words.
+    pub fn timer_amiss(view: &View<'_, Party, Referee>) -> Option<String> {
+        view.locals().zip(0..).find_map(|(local, node): (_, usize)| {
+            let timers: Vec<Timer> = local.timers.to_vec();
+            let why = timers::amiss(local.state.replica()?, &timers)?;
+            Some(format!("at node {node}, {why}"))
+        })
+    }
+
     fn frozen(view: &View<'_, Party, Referee>, links: &Links) -> BTreeMap<Id, Frozen> {
         let frozen = |node: &Id| {
             let local = view.local(usize::from(*node));
@@ -159,16 +169,19 @@ impl Ghost<Party> for Referee {
             let (name, depends, _) = WITNESS_RULES[*witness as usize];
             Predicate { name, expectation: Expectation::Sometimes, depends }
         };
+        let always = |name| Predicate { name, expectation: Expectation::Always, depends: Depends::Locals };
         let mut all: Vec<Predicate> = self.scope.witnesses.iter().map(witness).collect();
+        all.push(always("timers-set"));
         if !self.scope.progress.is_empty() {
-            all.push(Predicate { name: "progress", expectation: Expectation::Always, depends: Depends::Locals });
+            all.push(always("progress"));
         }
         all
     }
 
     fn evaluate(&self, index: usize, view: &View<'_, Party, Self>) -> bool {
         match self.scope.witnesses.get(index) {
-            Some(witness) => WITNESS_RULES[*witness as usize].2(view),
+            Some(witness) => WITNESS_RULES[*witness as usize].2(view, &self.scope),
+            None if index == self.scope.witnesses.len() => Self::timer_amiss(view).is_none(),
             None => self.makes_progress(view),
         }
     }

@@ -132,16 +132,19 @@ impl Told<'_> {
 pub fn why(system: &System<Party, Referee>, path: &[Action], property: &str) -> String {
     let states = engine::walk(system, path);
     let records = engine::replay(system, path);
-    let no_progress = |state| system.universe().ghost().no_progress(&system.view(state));
+    let amiss = |state| match property {
+        "timers-set" => Referee::timer_amiss(&system.view(state)),
+        _ => system.universe().ghost().no_progress(&system.view(state)),
+    };
     let (Some(last), Some(state)) = (records.last(), states.last()) else {
-        return no_progress(system.start()).unwrap_or_else(|| format!("{property} is broken at the start"));
+        return amiss(system.start()).unwrap_or_else(|| format!("{property} is broken at the start"));
     };
     if let Some(said) = &last.panicked {
         return format!("a handler panicked: {said}");
     }
     let reasons = reasons(system, &states[states.len().saturating_sub(2)], state, last);
     let reason = reasons.into_iter().find(|(rule, _)| rule.name() == property).map(|(_, why)| why);
-    reason.or_else(|| no_progress(state)).unwrap_or_else(|| property.into())
+    reason.or_else(|| amiss(state)).unwrap_or_else(|| property.into())
 }
 
 /// The sequence diagram of a path, for the Explorer.

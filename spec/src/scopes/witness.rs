@@ -1,8 +1,9 @@
 //! What must be seen to happen in a scope, so that it is known not to pass for want of events.
 
+use super::Scope;
 use super::referee::Referee;
 use crate::engine::{Depends, View};
-use crate::properties::party::{Party, PartyState};
+use crate::properties::party::{Client, Party, PartyState};
 use crate::properties::sequential::Ret;
 use paxos_model::kv::{Reply, Written};
 use paxos_model::replica::message::Entry;
@@ -10,7 +11,7 @@ use paxos_model::replica::{Role, State};
 
 use crate::properties::audit::Audit;
 
-type SeenIn = fn(&View<'_, Party, Referee>) -> bool;
+type SeenIn = fn(&View<'_, Party, Referee>, &Scope) -> bool;
 
 /// A thing to be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,14 +40,14 @@ pub enum Witness {
     AllApplied,
     /// A client has finished its script.
     ScriptDone,
-    /// A leader does no longer lead though it promised nothing higher.
+    /// A leader does no longer lead though it promised nothing higher. A restart looks the same: no leader may in such a scope.
     SteppedDown,
 }
 
 /// Name, what it looks at, and when it is seen, in the order of [`Witness`].
 pub const WITNESS_RULES: [(&str, Depends, SeenIn); 13] = [
-    ("sometimes a value is chosen", Depends::Record, |view| !view.record().chosen.is_empty()),
-    ("sometimes a value is recovered", Depends::Locals, |view| {
+    ("sometimes a value is chosen", Depends::Record, |view, _| !view.record().chosen.is_empty()),
+    ("sometimes a value is recovered", Depends::Locals, |view, _| {
         replicas(view).any(|state| match &state.role {
             Role::Leading(leader) => leader.proposals.iter().any(|(slot, proposal)| {
                 let voted = |other: &State<Audit>| {
@@ -58,40 +59,43 @@ pub const WITNESS_RULES: [(&str, Depends, SeenIn); 13] = [
             _ => false,
         })
     }),
-    ("sometimes a hole is filled", Depends::Locals, |view| {
+    ("sometimes a hole is filled", Depends::Locals, |view, _| {
         replicas(view).any(|state| (0..state.durable.decided).any(|slot| state.durable.log[&slot] == Entry::Noop))
     }),
-    ("sometimes a no-op is proposed for a hole", Depends::Locals, |view| {
+    ("sometimes a no-op is proposed for a hole", Depends::Locals, |view, _| {
         replicas(view).any(|state| match &state.role {
             Role::Leading(leader) => leader.proposals.values().any(|proposal| proposal.entry == Entry::Noop),
             _ => false,
         })
     }),
-    ("sometimes there is a third ballot", Depends::Locals, |view| {
+    ("sometimes there is a third ballot", Depends::Locals, |view, _| {
         replicas(view).any(|state| matches!(&state.role, Role::Leading(leader) if leader.ballot.round >= 3))
     }),
-    ("sometimes a command is done", Depends::Record, |view| returns(view).any(|ret| matches!(ret, Ret::Reply(_)))),
-    ("sometimes a put conflicts", Depends::Record, |view| {
+    ("sometimes a command is done", Depends::Record, |view, _| returns(view).any(|ret| matches!(ret, Ret::Reply(_)))),
+    ("sometimes a put conflicts", Depends::Record, |view, _| {
         returns(view).any(|ret| match ret {
             Ret::Reply(Reply::Written(written)) => written.iter().any(|w| matches!(w, Written::Conflict(_))),
             _ => false,
         })
     }),
-    ("sometimes a read is answered", Depends::Record, |view| returns(view).any(|ret| matches!(ret, Ret::Answer(_)))),
-    ("sometimes a retry is answered", Depends::Record, |view| {
+    ("sometimes a read is answered", Depends::Record, |view, _| returns(view).any(|ret| matches!(ret, Ret::Answer(_)))),
+    ("sometimes a retry is answered", Depends::Record, |view, _| {
         view.record().operations.values().any(|progress| progress.open.len() > 1 && progress.done.is_some())
     }),
-    ("sometimes a request is refused", Depends::Record, |view| returns(view).any(|ret| *ret == Ret::Refused)),
-    ("sometimes all is applied everywhere", Depends::Locals, |view| {
+    ("sometimes a request is refused", Depends::Record, |view, _| returns(view).any(|ret| *ret == Ret::Refused)),
+    ("sometimes all is applied everywhere", Depends::Locals, |view, _| {
         let mut applied = replicas(view).map(|state| (state.executor.applied, state.durable.accepted.is_empty()));
         let first = applied.next();
         first.is_some_and(|(slots, settled)| slots > 0 && settled) && applied.all(|other| Some(other) == first)
     }),
-    ("sometimes a client finishes", Depends::Locals, |view| {
-        view.locals()
-            .any(|local| matches!(&local.state, PartyState::Client(client) if client.item > 0 && !client.stopped))
+    ("sometimes a client finishes", Depends::Locals, |view, scope| {
+        let states = view.locals().skip(scope.replicas).map(|local| &local.state);
+        scope.clients.iter().zip(states).any(|(client, state)| match (client, state) {
+            (Client::Script(items), PartyState::Client(at)) => at.item == items.len(),
+            _ => false,
+        })
     }),
-    ("sometimes a leader steps down", Depends::Locals, |view| {
+    ("sometimes a leader steps down", Depends::Locals, |view, _| {
         replicas(view).enumerate().any(|(node, state)| {
             matches!(state.role, Role::Following)
                 && usize::from(state.durable.promised.node) == node

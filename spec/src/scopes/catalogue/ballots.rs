@@ -55,6 +55,7 @@ pub(super) fn scopes() -> Vec<Scope> {
         },
         Scope {
             losses: Losses::Counting,
+            clients: vec![Client::Source(vec![for_leader(0, &[1, 2]), for_leader(1, &[3])])],
             witnesses: vec![Witness::Chosen, Witness::Recovered, Witness::HoleProposed, Witness::ThirdBallot],
             ..two_slots("two-slots-three-ballots", "two slots, three ballots, a no-op proposed for a hole")
         },

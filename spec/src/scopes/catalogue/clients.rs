@@ -247,11 +247,7 @@ pub(super) fn scopes() -> Vec<Scope> {
                     item(Want::Command(put(1, "k", "a", None)), &[0, 0]),
                     item(Want::Expire(None), &[0]),
                 ]),
-                Client::Script(vec![
-                    item(Want::Command(put(2, "k", "b", None)), &[0]),
-                    item(Want::Session, &[0]),
-                    item(Want::Session, &[0]),
-                ]),
+                Client::Script(vec![item(Want::Command(put(2, "k", "b", None)), &[0]), item(Want::Session, &[0])]),
                 Client::Script(vec![item(Want::Command(put(3, "k", "c", None)), &[0])]),
             ],
             witnesses: vec![Witness::CommandDone, Witness::Refused],
@@ -271,11 +267,15 @@ pub(super) fn scopes() -> Vec<Scope> {
                     item(Want::Command(put(1, "k", "a", None)), &[0]),
                     item(Want::Command(put(2, "k", "b", None)), &[0]),
                 ]),
+                Client::Script(vec![read_at(&[0])]),
             ],
             witnesses: vec![Witness::CommandDone, Witness::Refused],
             progress: vec![Links::among(&[0])],
             small: true,
-            ..base("node-session-lost", "a node's own session makes room for a client's")
+            ..base(
+                "node-session-lost",
+                "a node's own session makes room for a client's, with a write and a read under way",
+            )
         },
         Scope {
             replicas: 2,

@@ -53,6 +53,8 @@ pub(super) fn scopes() -> Vec<Scope> {
         Scope {
             timers: Timers { step_down: true, ..CORE },
             elections: vec![1, 1, 0],
+            // A leader's restart would look as if it had stepped down.
+            restarting: vec![2],
             witnesses: vec![Witness::SteppedDown],
             progress: majorities(),
             ..base("step-down", "a leader that hears no quorum steps down")

@@ -16,6 +16,13 @@ fn stars_and_chains() -> Vec<Links> {
     stars.chain(chains.iter().map(|chain| Links::chain(chain))).collect()
 }
 
+/// Every three of five replicas, and all of them.
+fn majorities_of_five() -> impl Iterator<Item = Links> {
+    let threes = (0..1u32 << 5).filter(|bits| bits.count_ones() == 3);
+    let threes = threes.map(|bits| (0..5).filter(|node| bits >> node & 1 == 1).collect::<Vec<usize>>());
+    threes.chain([vec![0, 1, 2, 3, 4]]).map(|nodes| Links::among(&nodes))
+}
+
 /// See the head of this file.
 pub(super) fn scopes() -> Vec<Scope> {
     let as_shipped = Timers { step_down: true, ..CORE };
@@ -88,7 +95,7 @@ pub(super) fn scopes() -> Vec<Scope> {
             ],
             timers: Timers { resend: true, ..as_shipped },
             losses: Losses::None,
-            progress: stars_and_chains(),
+            progress: stars_and_chains().into_iter().chain(majorities_of_five()).collect(),
             witnesses: vec![Witness::SteppedDown],
             ..three("two-leaders-of-five", "the same from two leaders, the old one heard by one node")
         },
