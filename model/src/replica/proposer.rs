@@ -108,7 +108,6 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             self.propose(entry);
         }
         self.send_heartbeats();
-        self.decide_chosen();
         self.arm_flush_if_waiting();
     }
 }
