@@ -10,6 +10,7 @@ mod leadership;
 mod partitions;
 mod reads;
 mod repeated_reads;
+mod sessions;
 
 use super::prefix::Play;
 use super::{Losses, Scope, Timers};
@@ -49,6 +50,11 @@ fn item(want: Want, nodes: &[usize]) -> Item {
 
 fn read(key: &str) -> Want {
     Want::Read(Query::Get(key.into()))
+}
+
+/// A put without a version.
+fn command(tag: u8, val: &str, nodes: &[usize]) -> Item {
+    item(Want::Command(put(tag, "k", val, None)), nodes)
 }
 
 /// Operations for a node, to be proposed if it leads, each in a slot of its own if batches are of one. Their session is
@@ -108,6 +114,7 @@ pub fn scopes() -> Vec<Scope> {
     all.extend(decisions::scopes());
     all.extend(reads::scopes());
     all.extend(repeated_reads::scopes());
+    all.extend(sessions::scopes());
     all.extend(clients::scopes());
     all.extend(intruders::scopes());
     all.extend(attempts::scopes());

@@ -1,18 +1,14 @@
 //! Attempts at operations that come too late or too early, or for which there is no room.
 
-use super::{base, elect, item, options, put, read};
+use super::{base, command, elect, item, options, put, read};
 use crate::properties::audit::Tagged;
-use crate::properties::party::{Client, Item, Want};
+use crate::properties::party::{Client, Want};
 use crate::properties::progress::Links;
 use crate::scopes::Scope;
 use crate::scopes::prefix::Play;
 use crate::scopes::witness::Witness;
 use paxos_model::replica::Options;
 use paxos_model::replica::message::{OperationId, SessionId};
-
-fn command(tag: u8, val: &str, nodes: &[usize]) -> Item {
-    item(Want::Command(put(tag, "k", val, None)), nodes)
-}
 
 /// See the head of this file.
 pub(super) fn scopes() -> Vec<Scope> {

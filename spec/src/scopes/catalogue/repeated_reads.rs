@@ -2,6 +2,7 @@
 
 use super::{base, elect, item, put, read};
 use crate::properties::party::{Client, Item, Want};
+use crate::properties::progress::Links;
 use crate::scopes::prefix::Play;
 use crate::scopes::witness::Witness;
 use crate::scopes::{Losses, Scope};
@@ -48,6 +49,16 @@ pub(super) fn scopes() -> Vec<Scope> {
             // Others confirm a read of node 2 before it hears what is decided.
             losses: Losses::HeartbeatsToThird,
             ..quiet(base("reads-side-by-side", "two reads at one node, and a write elsewhere"))
+        },
+        Scope {
+            slots: 2,
+            rounds: 1,
+            prefix: vec![elect()],
+            clients: scripts(vec![vec![read_at(0)], vec![read_at(0)], vec![read_at(1)]]),
+            witnesses: vec![Witness::ReadAnswered],
+            losses: Losses::Third,
+            progress: vec![Links::among(&[0, 1])],
+            ..quiet(base("next-round", "reads wait for the next round while one is on its way, then faults end"))
         },
         Scope {
             elections: vec![0, 0, 1],
