@@ -38,6 +38,10 @@ impl StateMachine for Counters {
     type Query = Value;
     type Answer = u64;
 
+    fn size(add: &Add) -> usize {
+        add.name.len() + 16
+    }
+
     /// Total: a counter that is full stays full. Deterministic: equal logs give equal counters everywhere.
     fn apply(&mut self, add: &Add) -> u64 {
         let counter = self.0.entry(add.name.clone()).or_default();

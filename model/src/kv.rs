@@ -186,6 +186,13 @@ impl StateMachine for Kv {
         }
     }
 
+    fn size(command: &Command) -> usize {
+        match command {
+            Command::Write { puts, .. } => puts.iter().map(|put| put.key.len() + put.val.len() + 24).sum(),
+            Command::Collect { .. } => 8,
+        }
+    }
+
     fn query(&self, query: &Query) -> Answer {
         match query {
             Query::Get(key) => Answer::Entry(self.get(key)),

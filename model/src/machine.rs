@@ -27,6 +27,9 @@ pub trait StateMachine: Clone + Debug + Default + Eq + Hash + Send + Sync + 'sta
     /// Carries out `command`. Must be total and deterministic: an invalid command gets a reply that says so.
     fn apply(&mut self, command: &Self::Command) -> Self::Reply;
 
+    /// About how many bytes `command` takes in the log or in a message; entries and messages are bounded by it.
+    fn size(command: &Self::Command) -> usize;
+
     /// Answers `query` from the present state.
     fn query(&self, query: &Self::Query) -> Self::Answer;
 }

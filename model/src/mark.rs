@@ -77,6 +77,14 @@ marks! {
     DecidedOutOfOrder,
     /// The window is full, and the queue waits.
     WindowFull,
+    /// So many bytes are proposed and undecided that the queue waits.
+    WindowFullOfBytes,
+    /// An entry takes no further operation, since it would take too many bytes.
+    BatchFullOfBytes,
+    /// An answer to a fetch takes no further entry, since it would take too many bytes.
+    DecidedFullOfBytes,
+    /// What is handed on takes more than one message.
+    ForwardFullOfBytes,
     /// An entry carries more than one operation.
     BatchOfSeveral,
     /// The leader already has a forwarded operation queued or proposed.

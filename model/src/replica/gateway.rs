@@ -8,7 +8,7 @@ use super::ballot::Slot;
 use super::executor::Verdict;
 use super::message::{
     Act, Done, Message, Operation, OperationId, OperationKey, Outcome, OutcomeOf, ReadId, Refusal, Request, SessionId,
-    Uncertainty,
+    Uncertainty, fitting, operation_bytes,
 };
 use super::{Handler, Role, Timer};
 use crate::machine::StateMachine;
@@ -253,9 +253,15 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         }
     }
 
-    fn hand_to(&mut self, peer: Id, operations: Vec<Operation<S::Command>>, reads: Vec<ReadId>) {
-        if !operations.is_empty() {
+    fn hand_to(&mut self, peer: Id, mut operations: Vec<Operation<S::Command>>, reads: Vec<ReadId>) {
+        while !operations.is_empty() {
+            let count = fitting(operations.iter().map(operation_bytes::<S>), self.replica.options.bytes_max);
+            let rest = operations.split_off(count);
+            if !rest.is_empty() {
+                Mark::ForwardFullOfBytes.hit();
+            }
             self.out.send(peer, Message::Forward { operations: operations.into(), relayed: false });
+            operations = rest;
         }
         for read in reads {
             self.out.send(peer, Message::ReadIndex { read, relayed: false });

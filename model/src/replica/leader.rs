@@ -6,7 +6,7 @@
 
 use super::ballot::{Ballot, Slot};
 use super::configuration::Configurations;
-use super::message::{Entry, Message, Operation, OperationKey, ReadId};
+use super::message::{Entry, Message, Operation, OperationKey, ReadId, entry_bytes, fitting, operation_bytes};
 use super::{Handler, Role, Timer};
 use crate::machine::{StateMachine, Value};
 use crate::mark::Mark;
@@ -19,6 +19,8 @@ use std::sync::Arc;
 pub struct Proposal<C: Value> {
     /// What is proposed.
     pub entry: Entry<C>,
+    /// About how many bytes it takes.
+    pub bytes: usize,
     /// Who voted for it in this ballot.
     pub votes: BTreeSet<Id>,
 }
@@ -86,7 +88,8 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         let (ballot, slot) = (leader.ballot, leader.next);
         leader.next += 1;
         leader.known.extend(entry.operations().iter().map(Operation::key));
-        leader.proposals.insert(slot, Proposal { entry: entry.clone(), votes: BTreeSet::new() });
+        let bytes = entry_bytes::<S>(&entry);
+        leader.proposals.insert(slot, Proposal { entry: entry.clone(), bytes, votes: BTreeSet::new() });
         for voter in self.replica.configurations.at(slot).voters() {
             self.out.send(voter, Message::Accept { ballot, slot, entry: entry.clone() });
         }
@@ -141,7 +144,17 @@ impl<S: StateMachine> Handler<'_, '_, S> {
                 Mark::WindowFull.hit();
                 break;
             }
-            let count = leader.queue.len().min(self.replica.options.batch_max);
+            let undecided = leader.proposals.values().map(|proposal| proposal.bytes).fold(0, usize::saturating_add);
+            if undecided > self.replica.options.window_bytes_max {
+                Mark::WindowFullOfBytes.hit();
+                break;
+            }
+            let gathered = leader.queue.len().min(self.replica.options.batch_max);
+            let sizes = leader.queue.iter().take(gathered).map(operation_bytes::<S>);
+            let count = fitting(sizes, self.replica.options.bytes_max);
+            if count < gathered {
+                Mark::BatchFullOfBytes.hit();
+            }
             if count > 1 {
                 Mark::BatchOfSeveral.hit();
             }

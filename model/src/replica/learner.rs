@@ -2,7 +2,7 @@
 
 use super::ballot::{Ballot, Slot};
 use super::leader::Leader;
-use super::message::{Entry, Message};
+use super::message::{Entry, Message, entry_bytes, fitting};
 use super::{Handler, Role};
 use crate::machine::StateMachine;
 use crate::mark::Mark;
@@ -67,7 +67,12 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         let durable = &self.state.durable;
         let end = durable.decided.min(from.saturating_add(self.replica.options.fetch_max));
         if from < end && dst != self.id {
-            let entries = (from..end).map(|slot| durable.log[&slot].clone()).collect();
+            let sizes = (from..end).map(|slot| entry_bytes::<S>(&durable.log[&slot]));
+            let count = fitting(sizes, self.replica.options.bytes_max);
+            if (count as u64) < end - from {
+                Mark::DecidedFullOfBytes.hit();
+            }
+            let entries = (from..end).take(count).map(|slot| durable.log[&slot].clone()).collect();
             self.out.send(dst, Message::Decided { from, entries });
         }
     }

@@ -111,6 +111,32 @@ impl<C: Value> Operation<C> {
     }
 }
 
+/// What an operation takes beside its command, in bytes.
+const OPERATION_BYTES: usize = 64;
+
+/// About how many bytes an operation takes in the log or in a message.
+pub fn operation_bytes<S: StateMachine>(operation: &Operation<S::Command>) -> usize {
+    match operation {
+        Operation::InSession { act: Act::Apply(command), .. } => OPERATION_BYTES.saturating_add(S::size(command)),
+        Operation::InSession { .. } | Operation::Open { .. } => OPERATION_BYTES,
+    }
+}
+
+/// About how many bytes an entry takes in the log or in a message.
+pub fn entry_bytes<S: StateMachine>(entry: &Entry<S::Command>) -> usize {
+    entry.operations().iter().map(operation_bytes::<S>).fold(0, usize::saturating_add)
+}
+
+/// How many of the first things of these sizes go together: at least one, and as many as take no more than `bytes_max`.
+pub(super) fn fitting(sizes: impl Iterator<Item = usize>, bytes_max: usize) -> usize {
+    let mut bytes = 0usize;
+    let fits = |(index, size): &(usize, usize)| {
+        bytes = bytes.saturating_add(*size);
+        *index == 0 || bytes <= bytes_max
+    };
+    sizes.enumerate().take_while(fits).count()
+}
+
 /// What can be done in a session.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(bound = "C: Value")]

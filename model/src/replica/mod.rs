@@ -45,6 +45,10 @@ pub struct Options {
     pub window: u64,
     /// Operations in one entry; at least 1.
     pub batch_max: usize,
+    /// Bytes of operations in one entry, one `Forward` or one `Decided`, unless a single one takes more; at least 1.
+    pub bytes_max: usize,
+    /// Bytes that are proposed and undecided, beyond which nothing more is; at least 1.
+    pub window_bytes_max: usize,
     /// Requests that wait at one node, and operations that wait at a leader.
     pub requests_max: usize,
     /// Entries in one `Decided`; at least 1.
@@ -60,6 +64,8 @@ impl Default for Options {
             resend: Duration::from_millis(50),
             window: 64,
             batch_max: 256,
+            bytes_max: 1 << 20,
+            window_bytes_max: 16 << 20,
             requests_max: 4096,
             fetch_max: 256,
             pre_vote: true,
@@ -73,6 +79,8 @@ impl Options {
         let at_least_one = [
             ("window", self.window),
             ("batch_max", self.batch_max as u64),
+            ("bytes_max", self.bytes_max as u64),
+            ("window_bytes_max", self.window_bytes_max as u64),
             ("requests_max", self.requests_max as u64),
             ("fetch_max", self.fetch_max),
         ];

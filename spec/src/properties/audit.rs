@@ -36,6 +36,10 @@ impl StateMachine for Audit {
         self.kv.apply(&command.command)
     }
 
+    fn size(command: &Tagged) -> usize {
+        Kv::size(&command.command)
+    }
+
     fn query(&self, query: &Query) -> Answer {
         self.kv.query(query)
     }

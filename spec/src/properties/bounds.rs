@@ -1,25 +1,29 @@
 //! `bounded`: whatever the design limits keeps its limit, judged on each step of a replica.
 
 use super::audit::{Audit, Tagged};
+use super::judge::Seen;
 use super::party::Msg;
 use super::record::Record;
 use paxos_model::replica::configuration::Configuration;
-use paxos_model::replica::message::{Entry, Message, Operation, OperationId, OperationKey};
-use paxos_model::replica::{Options, Role, State};
-use stateright::actor::Id;
+use paxos_model::replica::message::{Entry, Message, Operation, OperationId, OperationKey, operation_bytes};
+use paxos_model::replica::{Options, Role, State, Timer};
+use paxos_model::trace::Input;
 use std::collections::BTreeSet;
 
 /// The first limit that a replica exceeds, in words: by its state after a step, or by what it sends in it.
 pub fn broken(
     (options, configuration): (&Options, &Configuration),
     record: &Record,
+    seen: &Seen<'_>,
     state: &State<Audit>,
-    delivered: Option<&Msg>,
-    sends: &[(Id, Msg)],
 ) -> Option<String> {
+    let delivered = seen.delivered().map(|(_, message)| message);
+    let messages = || seen.sends.iter().map(|(_, message)| message);
     held(options, configuration, state)
         .or_else(|| outlived(state))
-        .or_else(|| sends.iter().find_map(|(_, message)| sent(options, record, delivered, message)))
+        .or_else(|| beyond_window_bytes(options, seen.input, state))
+        .or_else(|| messages().find_map(|message| sent(options, record, delivered, message)))
+        .or_else(|| messages().find_map(|message| together(options, message)))
 }
 
 fn held(options: &Options, configuration: &Configuration, state: &State<Audit>) -> Option<String> {
@@ -65,13 +69,33 @@ fn outlived(state: &State<Audit>) -> Option<String> {
     Some(format!("the read {:?} was taken twice", twice[0]))
 }
 
+/// The first limit in bytes that a message exceeds: several things go together only if they keep it.
+fn together(options: &Options, message: &Msg) -> Option<String> {
+    let of = |operations: &[Operation<Tagged>]| operations.iter().map(operation_bytes::<Audit>).sum::<usize>();
+    let (count, bytes) = match message {
+        Message::Accept { entry, .. } => (entry.operations().len(), of(entry.operations())),
+        Message::Forward { operations, .. } => (operations.len(), of(operations)),
+        Message::Decided { entries, .. } => (entries.len(), entries.iter().map(|entry| of(entry.operations())).sum()),
+        _ => return None,
+    };
+    (count > 1 && bytes > options.bytes_max).then(|| format!("{count} together take {bytes} bytes in {message:?}"))
+}
+
+/// A leader that proposes something of its own has not yet proposed more bytes than may be undecided.
+fn beyond_window_bytes(options: &Options, input: &Input<Msg, Timer>, state: &State<Audit>) -> Option<String> {
+    let Role::Leading(leader) = &state.role else { return None };
+    if *input != Input::Timeout(Timer::Flush) {
+        return None;
+    }
+    let of = |entry: &Entry<Tagged>| entry.operations().iter().map(operation_bytes::<Audit>).sum::<usize>();
+    let earlier = leader.proposals.values().rev().skip(1).map(|proposal| of(&proposal.entry)).sum::<usize>();
+    (earlier > options.window_bytes_max).then(|| format!("proposes more with {earlier} bytes undecided"))
+}
+
 fn sent(options: &Options, record: &Record, delivered: Option<&Msg>, message: &Msg) -> Option<String> {
     match message {
         Message::Accept { slot, entry, .. } => beyond_window(options, record, *slot).or_else(|| {
-            let count = match entry {
-                Entry::Noop => 0,
-                Entry::<Tagged>::Batch(operations) => operations.len(),
-            };
+            let count = entry.operations().len();
             (count > options.batch_max).then(|| format!("an entry of {count} operations in slot {slot}"))
         }),
         Message::Decided { entries, .. } if entries.len() as u64 > options.fetch_max => {

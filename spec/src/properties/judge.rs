@@ -218,7 +218,7 @@ impl Judge {
             broken.push((Rule::SameAnswerAgain, why));
         }
         let limits = (&self.options, &self.configuration);
-        if let Some(why) = bounds::broken(limits, record, after, seen.delivered().map(|(_, m)| m), seen.sends) {
+        if let Some(why) = bounds::broken(limits, record, seen, after) {
             broken.push((Rule::Bounded, why));
         }
     }

@@ -34,6 +34,8 @@ fn options() -> Options {
         window: 1,
         batch_max: 1,
         requests_max: 4,
+        bytes_max: 1 << 20,
+        window_bytes_max: 1 << 20,
         fetch_max: 1,
         pre_vote: false,
     }

@@ -2,6 +2,7 @@
 
 use super::{base, for_leader, item, one_operation_each, options};
 use crate::properties::party::{Client, Want};
+use crate::properties::progress::Links;
 use crate::scopes::prefix::Play;
 use crate::scopes::witness::Witness;
 use crate::scopes::{Losses, Scope};
@@ -123,6 +124,26 @@ pub(super) fn scopes() -> Vec<Scope> {
             witnesses: vec![Witness::Chosen, Witness::Recovered],
             losses: Losses::Third,
             ..base("batches", "batches of two, a window of two")
+        },
+        // Each operation takes 90 bytes: two make an entry, and two entries fill the window.
+        Scope {
+            replicas: 2,
+            elections: vec![1, 0],
+            restarting: vec![0, 1],
+            slots: 3,
+            overfull: false,
+            options: Options {
+                window: 4,
+                batch_max: 3,
+                bytes_max: 180,
+                window_bytes_max: 180,
+                requests_max: 5,
+                ..options()
+            },
+            clients: vec![Client::Source(vec![for_leader(0, &[1, 2, 3, 4, 5])])],
+            witnesses: vec![Witness::Chosen],
+            progress: vec![Links::among(&[0, 1])],
+            ..base("full-of-bytes", "entries, and a window, that are full by their bytes")
         },
     ]
 }

@@ -125,6 +125,8 @@ pub(super) fn scopes() -> Vec<Scope> {
             replicas: 2,
             elections: vec![0, 0],
             slots: 4,
+            // Two operations are more than one message takes.
+            options: Options { bytes_max: 100, ..options() },
             prefix: vec![elect()],
             clients: vec![Client::Script(vec![command(1, "a", &[1])]), Client::Script(vec![command(2, "b", &[1])])],
             witnesses: vec![Witness::CommandDone],
