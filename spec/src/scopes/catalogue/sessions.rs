@@ -130,6 +130,7 @@ pub(super) fn scopes() -> Vec<Scope> {
             prefix: vec![elect()],
             clients: vec![Client::Script(vec![command(1, "a", &[1])]), Client::Script(vec![command(2, "b", &[1])])],
             witnesses: vec![Witness::CommandDone],
+            progress: vec![Links::among(&[0, 1])],
             ..quiet(base("overtaken", "two requests of a node, handed on one after the other and reached in any order"))
         },
         Scope {
