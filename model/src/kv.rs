@@ -171,9 +171,12 @@ impl StateMachine for Kv {
     fn apply(&mut self, command: &Command) -> Reply {
         match command {
             Command::Write { puts, atomic } => {
-                let before = self.clone();
+                // Kept only where it may be needed: while a clone is there, each change copies what it touches.
+                let before = atomic.then(|| self.clone());
                 let written: Vec<Written> = puts.iter().map(|put| self.write(put)).collect();
-                if *atomic && written.iter().any(|w| matches!(w, Written::Conflict(_))) {
+                if let Some(before) = before
+                    && written.iter().any(|w| matches!(w, Written::Conflict(_)))
+                {
                     *self = before;
                     return Reply::Written(puts.iter().map(|put| Written::Conflict(self.get(&put.key))).collect());
                 }

@@ -119,6 +119,18 @@ marks! {
     DecidedByFetch,
     /// A leader is told a decision that it did not propose, and stops.
     LeaderOverruled,
+    /// A grant of another poll, or one that is counted already, is not counted.
+    PreVotedOutdated,
+    /// A promise of another ballot, or one that is counted already, is not counted.
+    PromiseOutdated,
+    /// A vote in another ballot than the leader's is not counted.
+    VoteOutdated,
+    /// A heartbeat of another ballot than the leader's was acknowledged, which confirms nothing.
+    AckOutdated,
+    /// The answer to a read of another life, or to one that nobody waits for any more, is not used.
+    ReadSlotOutdated,
+    /// A chunk has more than one decision.
+    DecidedOfSeveral,
     /// A chunk that leaves a gap is not used.
     DecidedWithGap,
     /// A node's session is opened.

@@ -86,7 +86,10 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     pub(super) fn on_pre_voted(&mut self, src: Id, granted_for: Ballot) {
         match &self.state.role {
             Role::Polling { ballot, granted } if *ballot == granted_for && !granted.contains(&src) => {}
-            _ => return,
+            _ => {
+                Mark::PreVotedOutdated.hit();
+                return;
+            }
         }
         if let Role::Polling { granted, .. } = &mut self.state.to_mut().role {
             granted.insert(src);

@@ -239,17 +239,21 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         if self.state.gateway.idle() {
             return;
         }
+        let leads = matches!(self.state.role, Role::Leading(_));
+        let members = self.replica.configurations.at(self.state.durable.decided).members.keys();
+        let peers: Vec<Id> = members.copied().filter(|peer| *peer != self.id).collect();
+        if !leads && peers.is_empty() {
+            return;
+        }
         let operations = self.operations(true);
         let reads = self.read_rounds(true);
-        if let Role::Leading(_) = &self.state.role {
+        if leads {
             self.hand_to_myself(operations, reads);
             return;
         }
-        for peer in self.replica.configurations.at(self.state.durable.decided).members.keys().copied() {
-            if peer != self.id {
-                self.hand_to(peer, operations.clone(), reads.clone());
-                self.out.send(peer, Message::Fetch { from: self.state.durable.decided });
-            }
+        for peer in peers {
+            self.hand_to(peer, operations.clone(), reads.clone());
+            self.out.send(peer, Message::Fetch { from: self.state.durable.decided });
         }
     }
 
@@ -413,6 +417,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             ReadStage::From(number, later) => number == read.number && slot < later,
         };
         if gateway.incarnation != Some(read.incarnation) || !gateway.reads.values().any(asked) {
+            Mark::ReadSlotOutdated.hit();
             return;
         }
         for pending in self.state.to_mut().gateway.reads.values_mut() {

@@ -180,6 +180,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             return;
         };
         if leader.ballot != ballot {
+            Mark::VoteOutdated.hit();
             return;
         }
         let counts = leader.proposals.get(&slot).is_some_and(|proposal| !proposal.votes.contains(&src));
@@ -251,6 +252,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             return;
         };
         if leader.ballot != ballot {
+            Mark::AckOutdated.hit();
             return;
         }
         let newer = round > leader.acknowledged.get(&src).copied().unwrap_or(0);

@@ -83,6 +83,9 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     /// since its followers take its decided mark for what *it* proposed.
     pub(super) fn on_decided(&mut self, src: Id, from: Slot, entries: Vec<Entry<S::Command>>) {
         let before = self.state.durable.decided;
+        if entries.len() > 1 {
+            Mark::DecidedOfSeveral.hit();
+        }
         if from > before {
             Mark::DecidedWithGap.hit();
             return;

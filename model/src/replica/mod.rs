@@ -227,11 +227,13 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     }
 
     /// Whether a message from a peer can be taken seriously: it comes from a member, and its numbers can be counted on from.
+    ///
+    /// A `Forward` is not asked: it brings what clients want, which is judged where it is applied. That no stranger sends one is for
+    /// the transport to see to.
     fn is_credible(&self, src: Id, message: &MessageOf<S>) -> bool {
         let configuration = self.replica.configurations.at(self.state.durable.decided);
         let ballot = |ballot: &Ballot| ballot.round < NUMBER_MAX;
         let own = |b: &Ballot| ballot(b) && b.node == src;
-        let near = |slot: Slot| slot < self.state.durable.decided.saturating_add(HORIZON);
         match message {
             Message::Request { .. } | Message::Forward { .. } => true,
             _ if !configuration.members.contains_key(&src) => {
@@ -240,14 +242,18 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             }
             Message::PreVote { ballot: b, promised } => configuration.is_voter(src) && own(b) && ballot(promised),
             Message::Prepare { ballot: b } => configuration.is_voter(src) && own(b),
-            Message::Accept { ballot: b, slot, .. } => configuration.is_voter(src) && own(b) && near(*slot),
-            Message::Promise { ballot: b, votes, .. } => {
-                configuration.is_voter(src) && ballot(b) && votes.iter().all(|vote| near(vote.slot))
+            Message::Accept { ballot: b, slot, .. } => configuration.is_voter(src) && own(b) && self.is_near(*slot),
+            Message::Promise { .. } | Message::Accepted { .. } | Message::PreVoted { .. } => {
+                configuration.is_voter(src)
             }
-            Message::Accepted { .. } | Message::PreVoted { .. } => configuration.is_voter(src),
             Message::Heartbeat { ballot: b, .. } => own(b),
             _ => true,
         }
+    }
+
+    /// Whether a slot is so near to what is decided here that a vote in it can be kept.
+    fn is_near(&self, slot: Slot) -> bool {
+        slot < self.state.durable.decided.saturating_add(HORIZON)
     }
 
     fn on_message(&mut self, src: Id, message: MessageOf<S>) {

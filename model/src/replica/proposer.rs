@@ -64,11 +64,22 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         }
     }
 
-    /// Counts a promise, once.
+    /// Counts a promise, once. One with a vote beyond the horizon is not counted: if its sender is that far ahead, what was
+    /// decided comes first, and the promise again after it.
     pub(super) fn on_promise(&mut self, src: Id, ballot: Ballot, first: Slot, votes: Vec<Vote<S::Command>>) {
         match &self.state.role {
             Role::Preparing(proposer) if proposer.ballot == ballot && !proposer.promised.contains(&src) => {}
-            _ => return,
+            _ => {
+                Mark::PromiseOutdated.hit();
+                return;
+            }
+        }
+        let decided = self.state.durable.decided;
+        if !votes.iter().all(|vote| self.is_near(vote.slot)) {
+            if first > decided {
+                self.out.send(src, Message::Fetch { from: decided });
+            }
+            return;
         }
         if let Role::Preparing(proposer) = &mut self.state.to_mut().role {
             proposer.take(src, first, votes);

@@ -1,7 +1,7 @@
 //! What the network may bring, and what travels in it.
 
 use crate::cluster::{Cluster, Msg};
-use crate::phrases::{accept, applied, ballot, options, put, write};
+use crate::phrases::{accept, applied, ballot, messages, options, put, write};
 use paxos_model::kv::{Answer, Command as KvCommand, Query, Reply, Written};
 use paxos_model::replica::ballot::Ballot;
 use paxos_model::replica::configuration::{Configuration, Role};
@@ -64,14 +64,29 @@ fn numbers_that_cannot_be_counted_on_from_are_not_taken() {
 }
 
 #[test]
-fn a_promise_with_a_vote_beyond_the_horizon_is_not_counted() {
-    for (slot, counts) in [(0, true), (HORIZON, false)] {
+fn a_promise_with_a_vote_beyond_the_horizon_is_not_counted_and_shows_who_is_ahead() {
+    for (first, slot, counts, asks) in
+        [(0, 0, true, false), (0, HORIZON, false, false), (HORIZON, HORIZON, false, true)]
+    {
         let mut cluster = Cluster::new(3, options());
         cluster.timeout(0, Timer::Election);
         let vote = Vote { slot, ballot: ballot(0, 2), entry: Entry::Noop };
-        cluster.deliver(1, 0, Message::Promise { ballot: ballot(1, 0), first: 0, votes: vec![vote] });
+        let outputs = cluster.deliver(1, 0, Message::Promise { ballot: ballot(1, 0), first, votes: vec![vote] });
         assert_eq!(cluster.leads(0), counts, "slot {slot}");
+        assert_eq!(messages(&outputs).contains(&&Message::Fetch { from: 0 }), asks, "first {first}");
     }
+}
+
+/// What ships is what the README says: a change of it is a decision, and no slip.
+#[test]
+fn the_options_that_ship() {
+    let Options { election, resend, window, batch_max, bytes_max, window_bytes_max, requests_max, fetch_max, pre_vote } =
+        Options::default();
+    assert_eq!((election.start.as_millis(), election.end.as_millis(), resend.as_millis()), (300, 600, 50));
+    assert_eq!((window, batch_max, bytes_max, window_bytes_max), (64, 256, 1 << 20, 16 << 20));
+    assert_eq!((requests_max, fetch_max, pre_vote), (4096, 256, true));
+    let Configuration { members, sessions_max, replies_max } = Configuration::of_voters(3);
+    assert_eq!((members.len(), sessions_max, replies_max), (3, 4096, 1024));
 }
 
 #[test]

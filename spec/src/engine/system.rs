@@ -271,17 +271,19 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
         let mut next = state.clone();
         match step.cost {
             Cost::Free => {}
-            Cost::Forbidden => return None,
+            // What breaks a rule is told even where it is the last step.
+            Cost::Forbidden if broken == 0 => return None,
+            Cost::Forbidden => {}
             Cost::Counter(index) => {
                 let cap = universe.settings.caps.get(index).copied().unwrap_or(0);
-                if next.counters[index] >= cap {
+                if next.counters[index] >= cap && broken == 0 {
                     return None;
                 }
                 next.counters[index] += 1;
             }
         }
         if let (Action::Restart(_), Some(max)) = (action, universe.settings.restarts_max) {
-            if next.restarts >= max {
+            if next.restarts >= max && broken == 0 {
                 return None;
             }
             next.restarts += 1;

@@ -3,7 +3,10 @@
 use super::audit::{Audit, Tagged};
 use super::judge::Seen;
 use super::party::{Item, Want};
-use paxos_model::kv::{Answer, Reply};
+use paxos_model::kv::{Answer, Query, Reply};
+use paxos_model::machine::StateMachine;
+use paxos_model::replica::ballot::Slot;
+use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::gateway::{NodeSession, PendingWrite};
 use paxos_model::replica::message::{
     Act, Done, Message, Operation, OperationId, OperationKey, Outcome, Refusal, Request, SessionId, Uncertainty,
@@ -67,6 +70,25 @@ pub fn forgets_hand_on(seen: &Seen<'_>, before: &State<Audit>, after: &State<Aud
     Some(format!("{:?} was handed on, and the node takes it for not", forgotten.id))
 }
 
+/// A node takes nothing for handed on that it did not hand on, or refusals that are certain would be told as unknown.
+pub fn imagines_hand_on(seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Option<String> {
+    if matches!(after.role, Role::Leading(_)) {
+        return None;
+    }
+    let key = |write: &PendingWrite<Audit>| write.id.map(|(id, _)| OperationKey::InSession(id, write.by_node));
+    let was = |now: &PendingWrite<Audit>| {
+        before.gateway.writes.values().any(|write| write.handed_on && key(write).is_some() && key(write) == key(now))
+    };
+    let sent = |now: &PendingWrite<Audit>| {
+        seen.sends.iter().any(|(_, message)| match message {
+            Message::Forward { operations, .. } => operations.iter().any(|operation| Some(operation.key()) == key(now)),
+            _ => false,
+        })
+    };
+    let imagined = after.gateway.writes.values().find(|write| write.handed_on && !was(write) && !sent(write))?;
+    Some(format!("{:?} is taken for handed on, and was not", imagined.id))
+}
+
 /// The numbers that a node gives out in its session only rise.
 pub fn numbers_fall(seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Option<String> {
     match (before.gateway.session, after.gateway.session) {
@@ -92,6 +114,7 @@ fn named(seen: &Seen<'_>, before: &State<Audit>, client: Id, attempt: u64) -> Op
 
 /// Why an answer is not one to what was asked, in words.
 pub fn misfit(
+    rules: &Configuration,
     seen: &Seen<'_>,
     (before, after): (&State<Audit>, &State<Audit>),
     (client, attempt): (Id, u64),
@@ -100,7 +123,9 @@ pub fn misfit(
 ) -> Option<String> {
     let write = named(seen, before, client, attempt);
     let fits = match (&item.want, outcome, write) {
-        (Want::Read(_) | Want::LocalRead(_), Outcome::Answer { .. }, None) => true,
+        (Want::Read(query) | Want::LocalRead(query), Outcome::Answer { applied, answer }, None) => {
+            answer_at(rules, (before, after), *applied, query).as_ref() == Some(answer)
+        }
         (Want::Read(_) | Want::LocalRead(_), Outcome::Refused(why), None) => *why != Refusal::SessionExpired,
         (Want::Session | Want::Expire(_) | Want::Command(_) | Want::Named(..), _, Some((name, by_node))) => {
             let in_log = |log| name.is_some_and(|name| holds(after, name, by_node, log));
@@ -114,13 +139,74 @@ pub fn misfit(
                 // nothing twice in its own, and acknowledges nothing there before it is answered.
                 Outcome::Refused(Refusal::SessionExpired) => by_node,
                 Outcome::Refused(Refusal::Busy | Refusal::Deadline) => !handed_on(before, client, attempt),
-                Outcome::Unknown(why) => !by_node || *why == Uncertainty::Deadline,
+                Outcome::Unknown(why) => {
+                    let answered = |name: OperationId| after.executor.answer(&name, by_node).is_some();
+                    (!by_node || *why == Uncertainty::Deadline) && !name.is_some_and(answered)
+                }
                 Outcome::Answer { .. } => false,
             }
         }
         _ => false,
     };
+    let name = write.and_then(|(name, _)| name);
+    let fits = fits && is_caused(seen, (before, after), (client, attempt), name, outcome);
     (!fits).then(|| format!("{client:?}, who asked for {:?}, is told {outcome:?}", item.want))
+}
+
+/// Whether the step is one in which such a refusal or uncertainty comes about.
+fn is_caused(
+    seen: &Seen<'_>,
+    (before, after): (&State<Audit>, &State<Audit>),
+    attempt: (Id, u64),
+    name: Option<OperationId>,
+    outcome: &Outcome<Reply, Answer>,
+) -> bool {
+    let arrives = match seen.delivered() {
+        Some((client, Message::Request { number, request, .. })) => Some(((client, *number), request)),
+        _ => None,
+    };
+    match outcome {
+        Outcome::Done(_) | Outcome::Answer { .. } => true,
+        Outcome::Refused(Refusal::Busy) => arrives.is_some_and(|(arrived, _)| arrived == attempt),
+        Outcome::Refused(Refusal::Deadline) | Outcome::Unknown(Uncertainty::Deadline) => match seen.input {
+            Input::Timeout(Timer::Deadline(number)) => {
+                let (writes, reads) = (&before.gateway.writes, &before.gateway.reads);
+                let client = writes.get(number).map(|write| write.client);
+                let client = client.or_else(|| reads.get(number).map(|read| read.client));
+                client.is_some_and(|client| (client.id, client.number) == attempt)
+            }
+            _ => false,
+        },
+        Outcome::Unknown(Uncertainty::Superseded) => arrives.is_some_and(|(arrived, request)| {
+            let same = matches!(request, Request::Write { session: Some((id, _)), .. } if Some(*id) == name);
+            same && arrived != attempt
+        }),
+        Outcome::Refused(Refusal::SessionExpired)
+        | Outcome::Unknown(Uncertainty::SessionExpired | Uncertainty::Acknowledged | Uncertainty::BeyondWindow) => {
+            after.executor.applied > before.executor.applied
+        }
+    }
+}
+
+/// What a replica answers once it has applied so much. A step that decides several slots may answer after any of them.
+fn answer_at(
+    rules: &Configuration,
+    (before, after): (&State<Audit>, &State<Audit>),
+    applied: Slot,
+    query: &Query,
+) -> Option<Answer> {
+    let executor = &after.executor;
+    if applied == executor.applied {
+        return Some(executor.machine.query(query));
+    }
+    if !(before.executor.applied..executor.applied).contains(&applied) {
+        return None;
+    }
+    let mut earlier = before.executor.clone();
+    for slot in before.executor.applied..applied {
+        earlier.apply(slot, &after.durable.log[&slot], rules);
+    }
+    Some(earlier.machine.query(query))
 }
 
 /// Whether an attempt that waited before the step was handed on, as far as its node knows.

@@ -8,6 +8,7 @@ use super::party::{Item, Msg, PartyState, Stored, Want, item_of};
 use super::record::Record;
 use super::sequential::{Op, Ret};
 use super::sessions;
+use super::timers;
 use super::transition::{self, ReplicaStep, stored_or_empty};
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::message::{Act, Done, Message, Operation, Outcome, Uncertainty};
@@ -51,11 +52,13 @@ pub enum Rule {
     Bounded,
     /// The same prepare or accept gets the same answer, and changes nothing the second time.
     SameAnswerAgain,
+    /// A timer is set for as long as it should last.
+    TimersAsLong,
 }
 
 impl Rule {
     /// All, in the order of their bits.
-    pub const ALL: [Rule; 15] = [
+    pub const ALL: [Rule; 16] = [
         Rule::Agreement,
         Rule::DecidedIsChosen,
         Rule::Validity,
@@ -71,6 +74,7 @@ impl Rule {
         Rule::Sessions,
         Rule::Bounded,
         Rule::SameAnswerAgain,
+        Rule::TimersAsLong,
     ];
 
     /// The name of the property.
@@ -91,6 +95,7 @@ impl Rule {
             Rule::Sessions => "sessions",
             Rule::Bounded => "bounded",
             Rule::SameAnswerAgain => "same-answer-again",
+            Rule::TimersAsLong => "timers-as-long",
         }
     }
 
@@ -144,8 +149,8 @@ pub struct Judge {
     pub options: Options,
     /// The scripts of the clients.
     pub scripts: BTreeMap<Id, Vec<Item>>,
-    /// Acts that sources put into the network.
-    pub acts: Vec<Act<Tagged>>,
+    /// Operations that sources put into the network.
+    pub operations: Vec<Operation<Tagged>>,
     /// Whether any client reads locally.
     pub reads_locally: bool,
     /// Whether votes for chosen values are forgotten.
@@ -179,7 +184,7 @@ impl Judge {
             state: after,
             sends: seen.sends,
         };
-        if let Some(why) = transition::broken(&step) {
+        if let Some(why) = transition::broken(&step).or_else(|| transition::heeds_another_ballot(seen, before)) {
             broken.push((Rule::PromisesKept, why));
         }
         for (slot, ballot) in &stored_after.accepted {
@@ -214,6 +219,9 @@ impl Judge {
         if let Some(tag) = record.refused.intersection(&record.performed).next() {
             broken.push((Rule::RefusedIsNeverApplied, format!("the command with tag {tag} was refused, and applied")));
         }
+        if let Some(why) = timers::otherwise_long(&self.replica, seen) {
+            broken.push((Rule::TimersAsLong, why));
+        }
         if let Some(why) = again::answered_otherwise(&self.replica, seen, after) {
             broken.push((Rule::SameAnswerAgain, why));
         }
@@ -226,11 +234,16 @@ impl Judge {
     fn asked_for(&self, operation: &Operation<Tagged>) -> bool {
         match operation {
             Operation::Open { node, .. } => self.configuration.members.contains_key(node),
-            Operation::InSession { act, .. } => {
-                self.acts.contains(act)
+            Operation::InSession { id, by_node, acknowledged_below, act } => {
+                // A scripted client has all answers below the number of what it asks for.
+                let as_sent = *by_node || *acknowledged_below == id.sequence;
+                self.operations.contains(operation)
                     || self.scripts.values().flatten().any(|item| match (&item.want, act) {
-                        (Want::Session, Act::OpenSession) | (Want::Expire(_), Act::ExpireSession(_)) => true,
-                        (Want::Command(wanted) | Want::Named(_, wanted), Act::Apply(command)) => wanted == command,
+                        (Want::Session, Act::OpenSession) | (Want::Expire(_), Act::ExpireSession(_)) => as_sent,
+                        (Want::Command(wanted), Act::Apply(command)) => wanted == command && as_sent,
+                        (Want::Named(name, wanted), Act::Apply(command)) => {
+                            wanted == command && name == id && !by_node && *acknowledged_below == 1
+                        }
                         _ => false,
                     })
             }
@@ -282,7 +295,9 @@ impl Judge {
         if let Some(why) = answers::miscounted(seen, states.0, states.1).or_else(|| answers::overdue(seen, states.1)) {
             broken.push((Rule::OneAnswer, why));
         }
-        if let Some(why) = answers::forgets_hand_on(seen, states.0, states.1) {
+        if let Some(why) = answers::forgets_hand_on(seen, states.0, states.1)
+            .or_else(|| answers::imagines_hand_on(seen, states.0, states.1))
+        {
             broken.push((Rule::AnswersFit, why));
         }
         if let Some(why) = answers::numbers_fall(seen, states.0, states.1) {
@@ -302,7 +317,7 @@ impl Judge {
                 broken.push((Rule::AnswersFit, format!("{client:?} is told {outcome:?} and did not ask")));
                 continue;
             };
-            if let Some(why) = answers::misfit(seen, states, (*client, *number), item, outcome) {
+            if let Some(why) = answers::misfit(&self.configuration, seen, states, (*client, *number), item, outcome) {
                 broken.push((Rule::AnswersFit, why));
             }
             self.observe_reply(record, (*client, index, *number), item, outcome, seen, broken);
@@ -324,7 +339,8 @@ impl Judge {
         let in_history = operation(item).is_some();
         let ret = match outcome {
             Outcome::Done(Done::Applied(reply)) => Some(Ret::Reply(reply.clone())),
-            Outcome::Done(Done::Opened(_) | Done::Expired) => None,
+            Outcome::Done(Done::Opened(session)) => Some(Ret::Session(*session)),
+            Outcome::Done(Done::Expired) => None,
             Outcome::Answer { applied, answer } => {
                 // Only where somebody reads locally is it of interest what was shown before.
                 if self.reads_locally {
@@ -361,7 +377,8 @@ impl Judge {
         };
         if let Some(ret) = ret {
             let progress = record.operations.entry((client, index)).or_default();
-            if progress.done.as_ref().is_some_and(|done| *done != ret) && matches!(ret, Ret::Reply(_)) {
+            if progress.done.as_ref().is_some_and(|done| *done != ret) && matches!(ret, Ret::Reply(_) | Ret::Session(_))
+            {
                 broken.push((Rule::ExactlyOnce, format!("{client:?} is told {ret:?} after {:?}", progress.done)));
             }
             record.answer(client, index, ret, in_history);

@@ -1,6 +1,7 @@
 //! What one key-value store on one machine would answer: the naive twin that histories are compared with.
 
 use paxos_model::kv::{Answer, Command, Entry, Query, Reply, VERSION_MAX, Written};
+use paxos_model::replica::message::SessionId;
 use stateright::semantics::SequentialSpec;
 use std::collections::BTreeMap;
 
@@ -20,6 +21,8 @@ pub enum Ret {
     Reply(Reply),
     /// What was read.
     Answer(Answer),
+    /// A session was opened. Not judged here.
+    Session(SessionId),
     /// It was not carried out.
     Refused,
 }

@@ -1,10 +1,11 @@
 //! `promises-kept`: judged on each step of a replica from what was stored before it, what is stored after it, and what it
 //! sends. No acceptor goes back on a promise or a vote, and nothing is announced that is not stored.
 
+use super::judge::Seen;
 use super::party::{Msg, Stored};
-use paxos_model::replica::State;
 use paxos_model::replica::durable::Durable;
 use paxos_model::replica::message::{Message, Operation};
+use paxos_model::replica::{Role, State};
 use stateright::actor::Id;
 
 use super::audit::{Audit, Tagged};
@@ -33,6 +34,29 @@ pub fn broken(step: &ReplicaStep<'_>) -> Option<String> {
     storage_goes_back(step)
         .or_else(|| not_stored(step))
         .or_else(|| step.sends.iter().find_map(|(_, m)| announced(step, m)))
+}
+
+/// Only an answer to what the replica wants now counts for it: one to another ballot, as it may still come, changes nothing.
+pub fn heeds_another_ballot(seen: &Seen<'_>, before: &State<Audit>) -> Option<String> {
+    let (_, message) = seen.delivered()?;
+    let wanted = match (&before.role, message) {
+        (Role::Polling { ballot, .. }, Message::PreVoted { ballot: answered }) => ballot == answered,
+        (Role::Preparing(proposer), Message::Promise { ballot: answered, .. }) => proposer.ballot == *answered,
+        (
+            Role::Leading(leader),
+            Message::Accepted { ballot: answered, .. } | Message::HeartbeatAck { ballot: answered, .. },
+        ) => leader.ballot == *answered,
+        (
+            _,
+            Message::PreVoted { .. }
+            | Message::Promise { .. }
+            | Message::Accepted { .. }
+            | Message::HeartbeatAck { .. },
+        ) => false,
+        _ => true,
+    };
+    let heeded = !seen.sends.is_empty() || seen.before != seen.after;
+    (!wanted && heeded).then(|| format!("heeds {message:?}, which answers nothing that it wants"))
 }
 
 fn storage_goes_back(step: &ReplicaStep<'_>) -> Option<String> {

@@ -15,7 +15,7 @@ use crate::properties::judge::Judge;
 use crate::properties::party::{Client, Item, Msg, Party, Want};
 use crate::properties::progress::Links;
 use paxos_model::replica::configuration::Configuration;
-use paxos_model::replica::message::{Act, Message};
+use paxos_model::replica::message::{Message, Operation};
 use paxos_model::replica::{Options, Replica, Timer};
 use prefix::{Beginning, Broken, Play};
 use referee::Referee;
@@ -95,7 +95,8 @@ impl Default for Variation {
     }
 }
 
-/// Whether a message arrives once or not at all: requests and replies, which come over a connection.
+/// Whether a message arrives once or not at all: a request, which comes over a connection. So does a reply; that it is let arrive
+/// more than once here is more than can happen.
 pub fn arrives_once(message: &Msg) -> bool {
     matches!(message, Message::Request { .. })
 }
@@ -215,7 +216,7 @@ impl Scope {
             options: self.options.clone(),
             reads_locally: self.items().any(reads_locally),
             scripts: Default::default(),
-            acts: Vec::new(),
+            operations: Vec::new(),
             collapse: self.collapse,
         };
         for (client, index) in self.clients.iter().zip(self.replicas..) {
@@ -223,7 +224,9 @@ impl Scope {
                 Client::Script(items) => {
                     judge.scripts.insert(Id::from(index), items.clone());
                 }
-                Client::Source(messages) => judge.acts.extend(messages.iter().flat_map(|(_, message)| acts(message))),
+                Client::Source(messages) => {
+                    judge.operations.extend(messages.iter().flat_map(|(_, message)| operations(message)).cloned())
+                }
             }
         }
         judge
@@ -296,16 +299,10 @@ impl Scope {
     }
 }
 
-fn acts(message: &Msg) -> Vec<Act<Tagged>> {
+fn operations(message: &Msg) -> &[Operation<Tagged>] {
     match message {
-        Message::Forward { operations, .. } => operations
-            .iter()
-            .filter_map(|operation| match operation {
-                paxos_model::replica::message::Operation::InSession { act, .. } => Some(act.clone()),
-                paxos_model::replica::message::Operation::Open { .. } => None,
-            })
-            .collect(),
-        _ => Vec::new(),
+        Message::Forward { operations, .. } => operations,
+        _ => &[],
     }
 }
 

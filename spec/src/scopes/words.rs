@@ -396,6 +396,7 @@ pub fn record(record: &Record) -> Fields {
         let told = match &progress.done {
             Some(Ret::Reply(what)) => reply(what),
             Some(Ret::Answer(what)) => answer(what),
+            Some(Ret::Session(session)) => format!("session {session:?}"),
             Some(Ret::Refused) => "refused".into(),
             None if progress.invoked => "open".into(),
             None => "not begun".into(),

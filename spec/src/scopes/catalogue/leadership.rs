@@ -101,10 +101,13 @@ pub(super) fn scopes() -> Vec<Scope> {
             ..base("waiting-read", "a read waits for a slot that its leader proposed in, then faults end")
         },
         Scope {
+            options: Options { window: 2, fetch_max: 2, ..options() },
+            ..behind("catch-up", "a replica that was away catches up, two decisions at a time", vec![0, 0, 0])
+        },
+        Scope {
             // Two entries are more than one message takes.
             options: Options { window: 2, fetch_max: 2, bytes_max: 100, ..options() },
-            ..behind("catch-up", "a replica that was away catches up", vec![0, 0, 0])
+            ..behind("candidate-behind", "a replica that was away wants to lead", vec![0, 0, 1])
         },
-        behind("candidate-behind", "a replica that was away wants to lead", vec![0, 0, 1]),
     ]
 }
