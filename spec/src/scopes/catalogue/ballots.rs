@@ -73,6 +73,25 @@ pub(super) fn scopes() -> Vec<Scope> {
                 "the same with decisions; the first ballot led from the start, no restarts",
             )
         },
+        Scope {
+            elections: vec![0, 1, 1],
+            restarts: Some(1),
+            restarting: vec![0, 1],
+            default: false,
+            prefix: vec![Play::FireWithout(0, Timer::Election, vec![2])],
+            witnesses: vec![Witness::Chosen, Witness::Recovered, Witness::HoleFilled, Witness::ThirdBallot],
+            ..two_slots("two-slots-three-ballots-restart", "three ballots with decisions and a restart")
+        },
+        Scope {
+            elections: vec![2, 1, 1],
+            restarts: Some(0),
+            restarting: vec![],
+            losses: Losses::Counting,
+            default: false,
+            clients: vec![Client::Source(vec![for_leader(0, &[1, 2]), for_leader(1, &[3])])],
+            witnesses: vec![Witness::Chosen, Witness::Recovered, Witness::HoleProposed, Witness::ThirdBallot],
+            ..two_slots("two-slots-four-ballots-free", "two slots, four ballots from the start, votes alone")
+        },
         half_voted(
             "two-slots-four-ballots",
             "two slots, four ballots, the first two of them voted in by their owners, unheard",

@@ -151,6 +151,18 @@ pub(super) fn scopes() -> Vec<Scope> {
             )
         },
         Scope {
+            elections: vec![0, 1, 0],
+            restarts: Some(1),
+            default: false,
+            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered, Witness::Conflict, Witness::RetryAnswered],
+            ..two_clients(
+                "two-clients-everything",
+                "a conflict, a delete and a read, a retry of each client, a change of leader and a restart",
+                vec![delete(&[0, 1])],
+                vec![conflict(), read_at(&[1, 0])],
+            )
+        },
+        Scope {
             elections: vec![1, 0, 0],
             restarting: vec![0, 1],
             slots: 5,

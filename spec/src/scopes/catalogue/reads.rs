@@ -1,10 +1,10 @@
 //! Reads across a change of leader, and after a restart.
 
-use super::{base, elect, item, put, read};
+use super::{CORE, base, elect, item, put, read};
 use crate::properties::party::{Client, Item, Want};
 use crate::scopes::prefix::Play;
 use crate::scopes::witness::Witness;
-use crate::scopes::{Losses, Scope};
+use crate::scopes::{Losses, Scope, Timers};
 use paxos_model::kv::Query;
 
 /// See the head of this file.
@@ -58,6 +58,24 @@ pub(super) fn scopes() -> Vec<Scope> {
             witnesses: vec![Witness::CommandDone, Witness::ReadAnswered],
             losses: Losses::HeartbeatsToThird,
             ..base("reads-by-turns", "a read, a write elsewhere, and another read of the same node")
+        },
+        Scope {
+            replicas: 2,
+            elections: vec![0, 0],
+            restarts: Some(0),
+            restarting: vec![],
+            slots: 3,
+            timers: Timers { resend: true, ..CORE },
+            prefix: vec![elect(), Play::Admit(3)],
+            clients: vec![
+                Client::Script(vec![item(read("k"), &[1]), item(read("k"), &[1])]),
+                Client::Script(vec![session(), put_at(0)]),
+            ],
+            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered],
+            ..base(
+                "reads-asked-again",
+                "a read, a write elsewhere, and another read, each asked for any number of times",
+            )
         },
         Scope {
             elections: vec![0, 1, 0],

@@ -57,6 +57,8 @@ fn handed_on((slot, sequence): (u64, u64), acknowledged_below: u64, tag: u8) -> 
 
 /// See the head of this file.
 pub(super) fn scopes() -> Vec<Scope> {
+    // Another session than node 1's, for which that makes room where only one may be open.
+    let other = Operation::Open { node: Id::from(0), incarnation: 1 };
     let quiet = |scope: Scope| Scope { elections: vec![0; 3], restarts: Some(0), restarting: vec![], ..scope };
     let read_at = |nodes: &[usize]| item(read("k"), nodes);
     vec![
@@ -132,6 +134,24 @@ pub(super) fn scopes() -> Vec<Scope> {
             witnesses: vec![Witness::CommandDone],
             progress: vec![Links::among(&[0, 1])],
             ..quiet(base("overtaken", "two requests of a node, handed on one after the other and reached in any order"))
+        },
+        Scope {
+            replicas: 2,
+            elections: vec![0, 0],
+            default: false,
+            slots: 5,
+            sessions: (1, 2),
+            prefix: vec![elect()],
+            clients: vec![
+                Client::Source(vec![(Id::from(0), Message::Forward { operations: [other].into(), relayed: true })]),
+                Client::Script(vec![command(1, "a", &[1]), command(2, "b", &[1])]),
+            ],
+            witnesses: vec![Witness::CommandDone, Witness::Refused],
+            progress: vec![Links::among(&[0, 1])],
+            ..quiet(base(
+                "follower-session-lost",
+                "a follower's session makes room, and may be opened twice in one life",
+            ))
         },
         Scope {
             replicas: 2,
