@@ -50,6 +50,8 @@ pub struct Config {
     pub requests_max: usize,
     /// How long a request may take if it does not say so itself.
     pub request_timeout_ms: u32,
+    /// Connections of clients at a time.
+    pub connections_max: usize,
     /// How large a node's store may grow, in MiB. This much address space is reserved.
     pub store_max_mib: usize,
 }
@@ -69,6 +71,7 @@ impl Default for Config {
             batch_max: options.batch_max,
             requests_max: options.requests_max,
             request_timeout_ms: 5000,
+            connections_max: 1024,
             store_max_mib: 64 << 10,
         }
     }
@@ -156,6 +159,9 @@ impl Config {
         if self.request_timeout_ms == 0 {
             return error("request_timeout_ms: must be at least 1");
         }
+        if !(1..=1 << 16).contains(&self.connections_max) {
+            return error("connections_max: must be between 1 and 65536");
+        }
         if !(1..=1 << 24).contains(&self.store_max_mib) {
             return error("store_max_mib: must be between 1 and 16777216");
         }
@@ -228,6 +234,7 @@ mod tests {
             (r#", "election_timeout_ms": [50, 90]"#, "election"),
             (r#", "resend_ms": 0"#, "resend_ms"),
             (r#", "request_timeout_ms": 0"#, "request_timeout_ms"),
+            (r#", "connections_max": 0"#, "connections_max"),
             (r#", "store_max_mib": 0"#, "store_max_mib"),
             (r#", "transport": "ip""#, "ip"),
         ] {

@@ -1,8 +1,9 @@
 //! `node`: one node of a cluster, or a whole cluster to try out.
 
 use clap::{Args, Parser, Subcommand};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use paxos::config::{Config, NodeConfig};
+use paxos::metrics;
 use paxos::server::{Server, Sockets};
 use paxos::storage::lmdb::LmdbStore;
 use paxos::transport::pins::Pins;
@@ -99,15 +100,11 @@ fn run(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
     runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(work)
 }
 
-fn metrics() -> Result<PrometheusHandle, String> {
-    PrometheusBuilder::new().install_recorder().map_err(|error| format!("cannot record metrics: {error}"))
-}
-
 async fn one(file: PathBuf, index: usize) -> Result<(), String> {
     let config = Config::read(&file).map_err(|error| error.to_string())?;
     let node = config.node(index).map_err(|error| error.to_string())?;
     let sockets = Sockets::bind(&node.rpc, &node.store).await?;
-    let server = open(&config, index, &node.data, sockets, metrics()?)?;
+    let server = open(&config, index, &node.data, sockets, metrics::install()?)?;
     println!("node {index} serves http://{}/kvstore/", server.address);
     until_stopped(vec![server]).await
 }
@@ -144,7 +141,7 @@ async fn dev(count: usize, data: Option<PathBuf>) -> Result<(), String> {
     }
     let config = Config::of_nodes(nodes);
     config.validate().map_err(|error| error.to_string())?;
-    let metrics = metrics()?;
+    let metrics = metrics::install()?;
     let mut servers = Vec::new();
     for (index, bound) in sockets.into_iter().enumerate() {
         let server = open(&config, index, &config.nodes[index].data, bound, metrics.clone())?;

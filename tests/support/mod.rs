@@ -1,11 +1,13 @@
 //! A cluster of real nodes: the built binary, one child process a node, on ports that the system gives out.
 
 #![allow(dead_code, reason = "each test uses its part of this")]
+#![allow(clippy::disallowed_types, reason = "what runs for real has sockets")]
 #![allow(clippy::disallowed_methods, reason = "what runs for real has a clock")]
 
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -72,7 +74,8 @@ impl Cluster {
 
     /// Starts a node, and waits until it says that it serves.
     pub(crate) fn start(&mut self, node: usize) {
-        let mut child = self.command(node).stdout(Stdio::piped()).spawn().expect("the node is built");
+        let log = OpenOptions::new().create(true).append(true).open(self.log(node)).expect("a log file");
+        let mut child = self.command(node).stdout(Stdio::piped()).stderr(log).spawn().expect("the node is built");
         let line = first_line(&mut child);
         assert!(line.contains("serves"), "node {node} says {line:?}");
         self.nodes[node] = Some(child);
@@ -83,6 +86,11 @@ impl Cluster {
         let mut command = Command::new(env!("CARGO_BIN_EXE_node"));
         command.arg(&self.config).arg(node.to_string()).arg("--log-level=warn").stdin(Stdio::null());
         command
+    }
+
+    /// Where a node's log goes; a test that fails shows it.
+    pub(crate) fn log(&self, node: usize) -> PathBuf {
+        self.directory.path().join(format!("log{node}"))
     }
 
     /// The data directory of a node.
@@ -99,10 +107,7 @@ impl Cluster {
 
     /// Ends a node's process at once, while others use the cluster; [`Cluster::reap`] it afterwards.
     pub(crate) fn kill_by_signal(&self, node: usize) {
-        let child = self.nodes[node].as_ref().expect("it runs");
-        let killed =
-            Command::new("kill").arg("-9").arg(child.id().to_string()).status().expect("there is a kill command");
-        assert!(killed.success());
+        send_signal(self.nodes[node].as_ref().expect("it runs"), "KILL");
     }
 
     /// Waits for the end of a node that was killed.
@@ -113,9 +118,13 @@ impl Cluster {
 
     /// Asks a node to stop, as an operator does.
     pub(crate) fn terminate(&mut self, node: usize) -> ExitStatus {
+        self.end(node, "TERM")
+    }
+
+    /// Sends a node's process a signal that ends it, and waits for its end.
+    pub(crate) fn end(&mut self, node: usize, signal: &str) -> ExitStatus {
         let child = self.nodes[node].take().expect("it runs");
-        let asked = Command::new("kill").arg(child.id().to_string()).status().expect("there is a kill command");
-        assert!(asked.success());
+        send_signal(&child, signal);
         wait(child)
     }
 
@@ -158,7 +167,18 @@ impl Drop for Cluster {
             let _ = child.kill();
             let _ = child.wait();
         }
+        if std::thread::panicking() {
+            for node in 0..self.nodes.len() {
+                eprintln!("log of node {node}:\n{}", std::fs::read_to_string(self.log(node)).unwrap_or_default());
+            }
+        }
     }
+}
+
+/// Sends a signal to one process.
+pub(crate) fn send_signal(child: &Child, signal: &str) {
+    let sent = Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status();
+    assert!(sent.expect("there is a kill command").success());
 }
 
 /// Sends a request; none if there is no answer.
@@ -174,6 +194,24 @@ pub(crate) fn request(url: &str, method: &str, body: Option<Value>) -> Option<An
     let status = response.status().as_u16();
     let text = response.body_mut().read_to_string().ok()?;
     Some(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) })
+}
+
+/// Sends bytes to `address` as they are, and takes apart what comes back until the other side closes. None if that is no answer.
+pub(crate) fn raw(address: &str, request: &[u8]) -> Option<Answer> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(request).ok()?;
+    answer(stream)
+}
+
+/// Reads one answer, to the end of the connection.
+pub(crate) fn answer(mut stream: impl Read) -> Option<Answer> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some(Answer { status, body: serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned())) })
 }
 
 /// The first line that a child prints.
