@@ -4,6 +4,7 @@ pub mod config;
 pub mod http;
 pub mod metrics;
 pub mod node;
+pub mod protocol;
 pub mod server;
 pub mod storage;
 pub mod transport;

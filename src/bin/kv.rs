@@ -11,7 +11,7 @@ use std::time::Duration;
 ///
 /// Exit status: 0 done; 1 refused, certainly not done; 2 wrong usage; 3 a version conflict; 4 the outcome is unknown.
 #[derive(Parser)]
-#[command(version)]
+#[command(version = paxos::protocol::VERSION)]
 struct Cli {
     /// A node's address; several are tried in turn.
     #[arg(long = "endpoint", global = true, default_value = "http://localhost:4000")]

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 /// Prints the log of nodes, one line a slot.
 #[derive(Parser)]
-#[command(version)]
+#[command(version = paxos::protocol::VERSION)]
 struct Cli {
     /// Data directories.
     #[arg(required = true)]

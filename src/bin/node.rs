@@ -4,16 +4,18 @@ use clap::{Args, Parser, Subcommand};
 use metrics_exporter_prometheus::PrometheusHandle;
 use paxos::config::{Config, NodeConfig};
 use paxos::metrics;
+use paxos::protocol;
 use paxos::server::{Server, Sockets};
 use paxos::storage::lmdb::LmdbStore;
 use paxos::transport::pins::Pins;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// A node of a replicated key-value store.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(version = paxos::protocol::VERSION, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Task>,
@@ -25,6 +27,9 @@ struct Cli {
     index: Option<usize>,
     #[command(flatten)]
     log: Log,
+    /// Refuses to start unless the protocol that this program was built from is the one that was checked.
+    #[arg(long, global = true)]
+    require_checked: bool,
 }
 
 #[derive(Args, Clone)]
@@ -63,6 +68,16 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Err(why) = start_log(&cli.log) {
         return fail(&why);
+    }
+    if cli.require_checked
+        && let Err(why) = protocol::require(protocol::CHECKED)
+    {
+        return fail(&why);
+    }
+    if protocol::CHECKED {
+        tracing::info!("{}", protocol::TOLD);
+    } else {
+        tracing::warn!("{}", protocol::TOLD);
     }
     let ended = match cli.command {
         Some(Task::Replace { config, index, peer }) => replace(&config, index, peer),
@@ -103,10 +118,11 @@ fn run(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
 async fn one(file: PathBuf, index: usize) -> Result<(), String> {
     let config = Config::read(&file).map_err(|error| error.to_string())?;
     let node = config.node(index).map_err(|error| error.to_string())?;
+    let signals = Signals::take()?;
     let sockets = Sockets::bind(&node.rpc, &node.store).await?;
     let server = open(&config, index, &node.data, sockets, metrics::install()?)?;
     println!("node {index} serves http://{}/kvstore/", server.address);
-    until_stopped(vec![server]).await
+    until_stopped(vec![server], signals).await
 }
 
 fn open(
@@ -123,6 +139,7 @@ fn open(
 }
 
 async fn dev(count: usize, data: Option<PathBuf>) -> Result<(), String> {
+    let signals = Signals::take()?;
     let temporary = match data {
         Some(_) => None,
         None => Some(tempfile::tempdir().map_err(|error| format!("cannot make a temporary directory: {error}"))?),
@@ -148,18 +165,28 @@ async fn dev(count: usize, data: Option<PathBuf>) -> Result<(), String> {
         println!("node {index} serves http://{}/kvstore/", server.address);
         servers.push(server);
     }
-    until_stopped(servers).await
+    until_stopped(servers, signals).await
+}
+
+/// The signals that ask to stop. Taken before a node says that it serves: until then they end the process, and nothing was promised.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn take() -> Result<Signals, String> {
+        let take = |kind| signal(kind).map_err(|error| format!("cannot take signals: {error}"));
+        Ok(Signals { terminate: take(SignalKind::terminate())?, interrupt: take(SignalKind::interrupt())? })
+    }
 }
 
 /// Runs until a signal asks to stop, or a node can't go on.
-async fn until_stopped(mut servers: Vec<Server>) -> Result<(), String> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+async fn until_stopped(mut servers: Vec<Server>, mut signals: Signals) -> Result<(), String> {
     let failed = futures_util::future::select_all(servers.iter_mut().map(|server| Box::pin(server.failed())));
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        _ = signals.terminate.recv() => {}
+        _ = signals.interrupt.recv() => {}
         (why, index, _) = failed => return Err(format!("node {index} stopped: {why}")),
     }
     tracing::info!("stopping");

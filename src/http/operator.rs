@@ -5,6 +5,7 @@ use super::request::Ask;
 use super::{About, Service};
 use crate::metrics;
 use crate::model::kv::Query;
+use crate::protocol;
 use serde_json::{Value, json as value};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -54,6 +55,7 @@ impl Service {
                 "ballot": node.ballot.to_string(),
                 "decided": node.decided,
                 "applied": node.applied,
+                "protocol": {"digest": protocol::DIGEST, "checked": protocol::CHECKED},
                 "members": members,
                 "uptime_seconds": started.elapsed().as_secs(),
                 "full": node.full,

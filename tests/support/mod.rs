@@ -4,12 +4,14 @@
 #![allow(clippy::disallowed_types, reason = "what runs for real has sockets")]
 #![allow(clippy::disallowed_methods, reason = "what runs for real has a clock")]
 
+pub(crate) mod load;
+
 use serde_json::Value;
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -74,8 +76,14 @@ impl Cluster {
 
     /// Starts a node, and waits until it says that it serves.
     pub(crate) fn start(&mut self, node: usize) {
+        self.start_with(node, &[]);
+    }
+
+    /// Starts a node with further arguments.
+    pub(crate) fn start_with(&mut self, node: usize, arguments: &[&str]) {
         let log = OpenOptions::new().create(true).append(true).open(self.log(node)).expect("a log file");
-        let mut child = self.command(node).stdout(Stdio::piped()).stderr(log).spawn().expect("the node is built");
+        let mut child =
+            self.command(node).args(arguments).stdout(Stdio::piped()).stderr(log).spawn().expect("the node is built");
         let line = first_line(&mut child);
         assert!(line.contains("serves"), "node {node} says {line:?}");
         self.nodes[node] = Some(child);
@@ -91,6 +99,12 @@ impl Cluster {
     /// Where a node's log goes; a test that fails shows it.
     pub(crate) fn log(&self, node: usize) -> PathBuf {
         self.directory.path().join(format!("log{node}"))
+    }
+
+    /// Runs the node's program with `arguments` to its end.
+    pub(crate) fn node(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_node"));
+        command.args(arguments).current_dir(self.directory.path()).output().expect("it runs")
     }
 
     /// The data directory of a node.
