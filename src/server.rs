@@ -42,12 +42,15 @@ pub struct Sockets {
 impl Sockets {
     /// Binds `rpc` and `store`. An error says which cannot be bound.
     pub async fn bind(rpc: &str, store: &str) -> Result<Sockets, String> {
-        let tcp = TcpListener::bind(rpc).await.map_err(|error| format!("cannot listen for peers on {rpc}: {error}"))?;
+        let tcp =
+            TcpListener::bind(rpc).await.map_err(|error| format!("rpc: cannot listen for peers on {rpc}: {error}"))?;
         let local = tcp.local_addr().map_err(|error| error.to_string())?;
-        let udp =
-            UdpSocket::bind(local).await.map_err(|error| format!("cannot listen for peers on {local}/udp: {error}"))?;
-        let http =
-            TcpListener::bind(store).await.map_err(|error| format!("cannot listen for clients on {store}: {error}"))?;
+        let udp = UdpSocket::bind(local)
+            .await
+            .map_err(|error| format!("rpc: cannot listen for peers on {local}/udp: {error}"))?;
+        let http = TcpListener::bind(store)
+            .await
+            .map_err(|error| format!("store: cannot listen for clients on {store}: {error}"))?;
         Ok(Sockets { tcp, udp, http })
     }
 }

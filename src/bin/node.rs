@@ -1,6 +1,7 @@
 //! `node`: one node of a cluster, or a whole cluster to try out.
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use metrics_exporter_prometheus::PrometheusHandle;
 use paxos::config::{Config, NodeConfig};
 use paxos::metrics;
@@ -8,14 +9,17 @@ use paxos::protocol;
 use paxos::server::{Server, Sockets};
 use paxos::storage::lmdb::LmdbStore;
 use paxos::transport::pins::Pins;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// A node of a replicated key-value store.
+///
+/// Exit status: 0 it was asked to stop, by SIGTERM or SIGINT, and did; 1 it could not start or go on, and says why; 2 wrong usage.
 #[derive(Parser)]
-#[command(version = paxos::protocol::VERSION, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(version = paxos::protocol::VERSION, subcommand_negates_reqs = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Task>,
@@ -59,13 +63,17 @@ enum Task {
         config: PathBuf,
         /// The node that is told, counted from 0.
         index: usize,
-        /// The peer whose store is new.
-        peer: u64,
+        /// The peer whose store is new, counted from 0.
+        peer: usize,
     },
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.command.is_some() && cli.config.is_some() {
+        // Not left to the parser, which would count the options of the log among what a command excludes.
+        Cli::command().error(ErrorKind::ArgumentConflict, "a configuration file goes after the command").exit();
+    }
     if let Err(why) = start_log(&cli.log) {
         return fail(&why);
     }
@@ -101,7 +109,10 @@ fn fail(why: &str) -> ExitCode {
 fn start_log(log: &Log) -> Result<(), String> {
     let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| log.log_level.clone());
     let filter = EnvFilter::try_new(&directives).map_err(|error| format!("log level {directives:?}: {error}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     if log.log_json {
         builder.json().init()
     } else {
@@ -119,7 +130,7 @@ async fn one(file: PathBuf, index: usize) -> Result<(), String> {
     let config = Config::read(&file).map_err(|error| error.to_string())?;
     let node = config.node(index).map_err(|error| error.to_string())?;
     let signals = Signals::take()?;
-    let sockets = Sockets::bind(&node.rpc, &node.store).await?;
+    let sockets = Sockets::bind(&node.rpc, &node.store).await.map_err(|error| format!("nodes[{index}].{error}"))?;
     let server = open(&config, index, &node.data, sockets, metrics::install()?)?;
     println!("node {index} serves http://{}/kvstore/", server.address);
     until_stopped(vec![server], signals).await
@@ -133,8 +144,10 @@ fn open(
     metrics: PrometheusHandle,
 ) -> Result<Server, String> {
     let bytes_max = config.store_max_mib << 20;
-    let store = LmdbStore::open(data, &config.cluster, index as u64, bytes_max).map_err(|error| error.to_string())?;
-    let pins = Pins::open(Some(data))?;
+    let here = |error: String| format!("nodes[{index}].data: {error}");
+    let store =
+        LmdbStore::open(data, &config.cluster, index as u64, bytes_max).map_err(|error| here(error.to_string()))?;
+    let pins = Pins::open(Some(data)).map_err(here)?;
     Server::start(config, index, store, pins, sockets, metrics)
 }
 
@@ -194,11 +207,22 @@ async fn until_stopped(mut servers: Vec<Server>, mut signals: Signals) -> Result
     ended.into_iter().collect()
 }
 
-fn replace(file: &Path, index: usize, peer: u64) -> Result<(), String> {
+fn replace(file: &Path, index: usize, peer: usize) -> Result<(), String> {
     let config = Config::read(file).map_err(|error| error.to_string())?;
     let node = config.node(index).map_err(|error| error.to_string())?;
+    config.node(peer).map_err(|error| error.to_string())?;
+    if peer == index {
+        return Err(format!("node {peer} is told about its peers, not about itself"));
+    }
+    if !node.data.is_dir() {
+        return Err(format!("nodes[{index}].data: there is no directory {}", node.data.display()));
+    }
+    // A node that runs would not notice, so its store is held meanwhile.
+    let bytes_max = config.store_max_mib << 20;
+    let _store = LmdbStore::open(&node.data, &config.cluster, index as u64, bytes_max)
+        .map_err(|error| format!("nodes[{index}].data: {error}"))?;
     let pins = Pins::open(Some(&node.data))?;
-    match pins.forget(peer) {
+    match pins.forget(peer as u64) {
         Ok(true) => println!("node {index} will take the next store that node {peer} comes with"),
         Ok(false) => println!("node {index} knew no store of node {peer}"),
         Err(error) => return Err(format!("cannot write {}: {error}", node.data.display())),
