@@ -67,7 +67,9 @@ fn print(
 
 fn told(operation: &Operation<paxos::Command>) -> String {
     match operation {
-        Operation::Open { node, incarnation } => format!("open the session of node {node:?}, life {incarnation}"),
+        Operation::Open { node, incarnation } => {
+            format!("open the session of node {}, life {incarnation}", usize::from(*node))
+        }
         Operation::InSession { id, act, .. } => format!("{id:?} {act:?}"),
     }
 }
