@@ -116,6 +116,31 @@ fn two_of_three_serve_and_one_does_not() {
     until("readiness", || cluster.ask(0, "GET", "/readyz", None).filter(|answer| answer.status == 200));
 }
 
+/// Nodes that hang keep their connections, and answer nothing.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "that requests end in time is what is tested")]
+fn requests_end_in_time_also_when_the_others_hang() {
+    let cluster = Cluster::started(3, &[]);
+    cluster.put(0, "k", "a", Some(1)).unwrap();
+    assert_eq!(cluster.ask(0, "GET", "/readyz", None).unwrap().status, 200);
+    cluster.signal(1, "STOP");
+    cluster.signal(2, "STOP");
+    for (method, path) in [("GET", "/readyz"), ("GET", "/kvstore/k"), ("PUT", "/kvstore/k"), ("DELETE", "/kvstore/k")] {
+        let body = (method == "PUT").then(|| json!({"val": "b", "ver": 2}));
+        let begin = Instant::now();
+        let late = cluster.ask(0, method, &format!("{path}?timeout_ms=600"), body).unwrap();
+        assert!(matches!(late.status, 503 | 504) && late.body["error"].is_string(), "{method} {path}: {late:?}");
+        assert!(begin.elapsed() < Duration::from_millis(1600), "{method} {path}: {:?}", begin.elapsed());
+    }
+    let local = cluster.ask(0, "GET", "/kvstore/k?consistency=local", None).unwrap();
+    assert_eq!((local.status, local.body["val"].as_str()), (200, Some("a")));
+    cluster.signal(1, "CONT");
+    until("a write after recovery", || cluster.put(0, "k", "d", None).filter(|answer| answer.status == 200));
+    cluster.signal(2, "CONT");
+    until("the last one", || cluster.ask(2, "GET", "/readyz", None).filter(|answer| answer.status == 200));
+    assert_eq!(cluster.get(2, "k").unwrap().body["val"], "d");
+}
+
 #[test]
 fn a_node_stops_when_it_is_asked_to() {
     let mut cluster = Cluster::started(1, &[]);

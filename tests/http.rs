@@ -408,7 +408,7 @@ fn a_signal_stops_the_node_which_finishes_what_is_open() {
         let (waiting, kept) = std::thread::scope(|scope| {
             let wait = scope
                 .spawn(|| raw(&address, b"GET /kvstore/k?wait_ver_gt=1&timeout_ms=60000 HTTP/1.1\r\nhost: x\r\n\r\n"));
-            // A connection on which nothing is asked, and a request of which only half has come: neither may hold the node up.
+            // A connection on which nothing is asked may not hold the node up.
             let kept = TcpStream::connect(&address).expect("it listens");
             until("the wait to begin", || {
                 let metrics = cluster.ask(0, "GET", "/metrics", None)?;

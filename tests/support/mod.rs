@@ -148,7 +148,12 @@ impl Cluster {
 
     /// Ends a node's process at once, while others use the cluster; [`Cluster::reap`] it afterwards.
     pub(crate) fn kill_by_signal(&self, node: usize) {
-        send_signal(self.nodes[node].as_ref().expect("it runs"), "KILL");
+        self.signal(node, "KILL");
+    }
+
+    /// Sends a node's process a signal.
+    pub(crate) fn signal(&self, node: usize, signal: &str) {
+        send_signal(self.nodes[node].as_ref().expect("it runs"), signal);
     }
 
     /// Waits for the end of a node that was killed.
