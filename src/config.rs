@@ -5,7 +5,8 @@
 
 use crate::transport::Kind;
 use paxos_model::replica::Options;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// One node, as the file tells it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeConfig {
     /// Its data directory. The Go original calls it `badger`.
@@ -29,7 +30,7 @@ pub struct NodeConfig {
 }
 
 /// Everything that is the same at every node.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The cluster's name. Nodes of different clusters do not talk to each other.
@@ -50,6 +51,8 @@ pub struct Config {
     pub requests_max: usize,
     /// How long a request may take if it does not say so itself.
     pub request_timeout_ms: u32,
+    /// Connections of clients at a time.
+    pub connections_max: usize,
     /// How large a node's store may grow, in MiB. This much address space is reserved.
     pub store_max_mib: usize,
 }
@@ -69,6 +72,7 @@ impl Default for Config {
             batch_max: options.batch_max,
             requests_max: options.requests_max,
             request_timeout_ms: 5000,
+            connections_max: 1024,
             store_max_mib: 64 << 10,
         }
     }
@@ -90,6 +94,17 @@ fn error<T>(why: impl Into<String>) -> Result<T, ConfigError> {
     Err(ConfigError(why.into()))
 }
 
+/// Reads JSON; an error begins with the field that is wrong.
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T, ConfigError> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let parsed = serde_path_to_error::deserialize(&mut json).map_err(|why| {
+        let (path, why) = (why.path().to_string(), why.into_inner());
+        ConfigError(if path == "." { why.to_string() } else { format!("{path}: {why}") })
+    })?;
+    json.end().map_err(|why| ConfigError(why.to_string()))?;
+    Ok(parsed)
+}
+
 impl Config {
     /// The configuration in `file`.
     pub fn read(file: &Path) -> Result<Config, ConfigError> {
@@ -102,12 +117,11 @@ impl Config {
 
     /// The configuration that `text` is.
     pub fn parse(text: &str) -> Result<Config, ConfigError> {
-        let parsed = if text.trim_start().starts_with('[') {
-            serde_json::from_str(text).map(Config::of_nodes)
+        let config = if text.trim_start().starts_with('[') {
+            Config::of_nodes(parse(text).map_err(|ConfigError(why)| ConfigError(format!("nodes{why}")))?)
         } else {
-            serde_json::from_str(text)
+            parse(text)?
         };
-        let config = parsed.map_err(|why| ConfigError(why.to_string()))?;
         config.validate()?;
         Ok(config)
     }
@@ -155,6 +169,9 @@ impl Config {
         }
         if self.request_timeout_ms == 0 {
             return error("request_timeout_ms: must be at least 1");
+        }
+        if !(1..=1 << 16).contains(&self.connections_max) {
+            return error("connections_max: must be between 1 and 65536");
         }
         if !(1..=1 << 24).contains(&self.store_max_mib) {
             return error("store_max_mib: must be between 1 and 16777216");
@@ -222,14 +239,19 @@ mod tests {
         for (fields, name) in [
             (r#", "windows": 1"#, "windows"),
             (r#", "window": 0"#, "window"),
+            (r#", "window": "many""#, "window"),
+            (r#", "batch_max": -1"#, "batch_max"),
+            (r#", "request_timeout_ms": 1.5"#, "request_timeout_ms"),
+            (r#", "election_timeout_ms": [5]"#, "election_timeout_ms"),
             (r#", "batch_max": 0"#, "batch_max"),
             (r#", "cluster": """#, "cluster"),
             (r#", "election_timeout_ms": [5, 5]"#, "election_timeout_ms"),
             (r#", "election_timeout_ms": [50, 90]"#, "election"),
             (r#", "resend_ms": 0"#, "resend_ms"),
             (r#", "request_timeout_ms": 0"#, "request_timeout_ms"),
+            (r#", "connections_max": 0"#, "connections_max"),
             (r#", "store_max_mib": 0"#, "store_max_mib"),
-            (r#", "transport": "ip""#, "ip"),
+            (r#", "transport": "ip""#, "transport"),
         ] {
             let why = refused(&object(ORIGINAL, fields));
             assert!(why.contains(name), "{fields}: {why}");
@@ -239,7 +261,12 @@ mod tests {
         assert!(changed("data/acceptor1", "data/acceptor0").contains("nodes[1].data"));
         assert!(changed("localhost:3001", "localhost").contains("nodes[1].rpc"));
         assert!(changed("localhost:3001", ":3001").contains("nodes[1].rpc"));
-        assert!(changed("\"rpc\": \"localhost:3001\",", "").contains("rpc"));
+        let missing = changed("\"rpc\": \"localhost:3001\",", "");
+        assert!(missing.contains("nodes[1]") && missing.contains("`rpc`"), "{missing}");
+        let unknown = changed("\"rpc\": \"localhost:3001\"", "\"rcp\": \"localhost:3001\"");
+        assert!(unknown.contains("nodes[1]") && unknown.contains("`rcp`"), "{unknown}");
+        assert!(changed("\"localhost:3001\"", "3001").contains("nodes[1].rpc"));
+        assert!(refused(&format!("{ORIGINAL} x")).contains("trailing"));
         assert!(refused("[]").contains("nodes"));
         assert!(Config::parse(ORIGINAL).unwrap().node(3).unwrap_err().to_string().contains("no node 3"));
         assert!(Config::read(Path::new("does/not/exist")).unwrap_err().to_string().contains("does/not/exist"));

@@ -2,7 +2,9 @@
 
 pub mod config;
 pub mod http;
+pub mod metrics;
 pub mod node;
+pub mod protocol;
 pub mod server;
 pub mod storage;
 pub mod transport;

@@ -1,7 +1,7 @@
 //! One whole node: its store, its loop, its transports and its HTTP interface, put together and taken down in order.
 
 use crate::config::Config;
-use crate::http::{self, About, Service};
+use crate::http::{self, About, Member, Service};
 use crate::node::{self, Ended, NodeHandle, Peers, Settings};
 use crate::storage::Store;
 use crate::transport::codec::{Hello, PROTOCOL};
@@ -15,12 +15,16 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle as Task;
 use tokio::time::timeout;
 
 /// How long open requests may go on after the node was asked to stop.
 const SHUTDOWN: Duration = Duration::from_secs(5);
+/// How long the loop may take to commit what it has begun, and to close the store.
+const CLOSE: Duration = Duration::from_secs(5);
+/// How long those who are given up may take to hear so.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// What waits for the loop at most, of each sort.
 const INPUTS_MAX: usize = 16 * 1024;
 
@@ -38,12 +42,15 @@ pub struct Sockets {
 impl Sockets {
     /// Binds `rpc` and `store`. An error says which cannot be bound.
     pub async fn bind(rpc: &str, store: &str) -> Result<Sockets, String> {
-        let tcp = TcpListener::bind(rpc).await.map_err(|error| format!("cannot listen for peers on {rpc}: {error}"))?;
+        let tcp =
+            TcpListener::bind(rpc).await.map_err(|error| format!("rpc: cannot listen for peers on {rpc}: {error}"))?;
         let local = tcp.local_addr().map_err(|error| error.to_string())?;
-        let udp =
-            UdpSocket::bind(local).await.map_err(|error| format!("cannot listen for peers on {local}/udp: {error}"))?;
-        let http =
-            TcpListener::bind(store).await.map_err(|error| format!("cannot listen for clients on {store}: {error}"))?;
+        let udp = UdpSocket::bind(local)
+            .await
+            .map_err(|error| format!("rpc: cannot listen for peers on {local}/udp: {error}"))?;
+        let http = TcpListener::bind(store)
+            .await
+            .map_err(|error| format!("store: cannot listen for clients on {store}: {error}"))?;
         Ok(Sockets { tcp, udp, http })
     }
 }
@@ -54,7 +61,7 @@ pub struct Server {
     pub address: SocketAddr,
     node: NodeHandle,
     actor: oneshot::Receiver<Ended>,
-    stop: oneshot::Sender<()>,
+    stop: watch::Sender<bool>,
     http: Task<()>,
     listeners: Vec<Task<()>>,
 }
@@ -99,17 +106,25 @@ impl Server {
             node: index as u64,
             cluster: config.cluster.clone(),
             store: identity.store.to_string(),
-            members: config.nodes.iter().map(|node| node.store.clone()).collect(),
+            members: config
+                .nodes
+                .iter()
+                .map(|node| Member { rpc: node.rpc.clone(), store: node.store.clone() })
+                .collect(),
+            data: config.nodes[index].data.clone(),
             started: started(),
         };
-        let service =
-            Service { node: node.clone(), about: Arc::new(about), metrics, timeout_ms: config.request_timeout_ms };
+        let (stop, stopped) = watch::channel(false);
+        let service = Service {
+            node: node.clone(),
+            about: Arc::new(about),
+            metrics,
+            timeout_ms: config.request_timeout_ms,
+            stop: stopped,
+        };
         let address = sockets.http.local_addr().map_err(|error| error.to_string())?;
-        let (stop, stopped) = oneshot::channel();
-        let http = tokio::spawn(http::serve(service, sockets.http, async move {
-            let _ = stopped.await;
-        }));
-        Ok(Server { address, node, actor: watch(thread), stop, http, listeners })
+        let http = tokio::spawn(http::serve(service, sockets.http, config.connections_max));
+        Ok(Server { address, node, actor: end_of(thread), stop, http, listeners })
     }
 
     /// Resolves when the node has ended by itself, which it does only when it can't go on.
@@ -122,16 +137,22 @@ impl Server {
     }
 
     /// Takes no more requests, finishes those that are open or gives them up after a while, and closes the store.
-    pub async fn stop(self) -> Ended {
-        let _ = self.stop.send(());
-        if timeout(SHUTDOWN, self.http).await.is_err() {
-            tracing::warn!("some requests were still open, and are given up");
-        }
+    pub async fn stop(mut self) -> Ended {
+        let _ = self.stop.send(true);
+        let finished = timeout(SHUTDOWN, &mut self.http).await.is_ok();
         for listener in self.listeners {
             listener.abort();
         }
         self.node.stop();
-        self.actor.await.unwrap_or_else(|_| Err("the node's thread was lost".into()))
+        let ended = match timeout(CLOSE, self.actor).await {
+            Ok(ended) => ended.unwrap_or_else(|_| Err("the node's thread was lost".into())),
+            Err(_) => Err(format!("the store was not closed within {CLOSE:?}; what was answered is in it")),
+        };
+        if !finished {
+            tracing::warn!("some requests were still open, and are given up");
+            let _ = timeout(LAST_WORDS, self.http).await;
+        }
+        ended
     }
 }
 
@@ -141,7 +162,7 @@ fn started() -> Instant {
 }
 
 /// Awaits the end of a thread.
-fn watch(thread: JoinHandle<Ended>) -> oneshot::Receiver<Ended> {
+fn end_of(thread: JoinHandle<Ended>) -> oneshot::Receiver<Ended> {
     let (sender, receiver) = oneshot::channel();
     std::thread::spawn(move || {
         let ended = thread.join().unwrap_or_else(|_| Err("the node's thread panicked".into()));

@@ -4,25 +4,22 @@
 //! whoever can change the sources can change the record.
 //!
 //! The digest covers the sources of the model and of the spec, what they depend on as `Cargo.lock` resolved it, the dependencies and features that
-//! their manifests declare, the build profiles and the compiler. Not in it are `spec/src/report` and the runner of the mutants: the one prints
-//! what was found and the other runs a check of its own elsewhere, so neither can make a verdict or a count; the command line, which decides
-//! what counts as green, is in it.
+//! their manifests declare, the build profiles and the compiler. A second digest, over the model alone, is what the node compares itself with.
+//! Not in the first are `spec/src/report` and the runner of the mutants: the one prints what was found and the other runs a check of its own
+//! elsewhere, so neither can make a verdict or a count; the command line, which decides what counts as green, is in it.
 
 use crate::report::{ScopeReport, files};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs,
     path::Path,
-    process::Command,
 };
-use toml::{Table, Value};
 
 /// Where the record is kept, below the workspace.
 pub const FILE: &str = "spec/record.json";
 
-const PACKAGES: [(&str, &str); 2] = [("paxos-model", "model"), ("paxos-spec", "spec")];
+const PACKAGES: [digest::Package; 2] = [digest::MODEL, ("paxos-spec", "spec")];
 /// Directories and files whose sources cannot change what is found: see above.
 const LEFT_OUT: [&str; 3] = ["spec/src/report/", "spec/src/mutants/", "spec/src/mutants.rs"];
 
@@ -31,6 +28,8 @@ const LEFT_OUT: [&str; 3] = ["spec/src/report/", "spec/src/mutants/", "spec/src/
 pub struct Fingerprint {
     /// SHA-256 over sources, dependencies, features, profiles and compiler, in hexadecimal.
     pub digest: String,
+    /// The same over the model alone: what a node that was built from it must have to be of the checked protocol.
+    pub protocol: String,
     /// What `rustc -Vv` says, on one line.
     pub compiler: String,
 }
@@ -82,15 +81,12 @@ impl fmt::Display for Status {
 
 /// The fingerprint of the workspace at `root`. The error is one line.
 pub fn fingerprint(root: &Path) -> Result<Fingerprint, String> {
-    let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output =
-        Command::new(&compiler).arg("-Vv").output().map_err(|error| format!("cannot run rustc -Vv: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() || text.trim().is_empty() {
-        return Err("rustc -Vv does not say which compiler it is".into());
-    }
-    let compiler = text.lines().collect::<Vec<_>>().join("; ");
-    Ok(Fingerprint { digest: digest(root, &compiler)?, compiler })
+    let compiler = digest::compiler(std::env::var_os("RUSTC"))?;
+    Ok(Fingerprint {
+        digest: digest::digest(root, &PACKAGES, &LEFT_OUT, &compiler)?,
+        protocol: digest::digest(root, &[digest::MODEL], &[], &compiler)?,
+        compiler,
+    })
 }
 
 /// Writes the record of a green run.
@@ -134,7 +130,7 @@ fn judged(what: Vec<String>) -> Status {
 fn differences(recorded: &Fingerprint, found: &Fingerprint) -> Vec<String> {
     if recorded.compiler != found.compiler {
         vec!["the compiler".into()]
-    } else if recorded.digest != found.digest {
+    } else if recorded.digest != found.digest || recorded.protocol != found.protocol {
         vec!["sources, dependencies or features".into()]
     } else {
         vec![]
@@ -160,89 +156,6 @@ fn read(root: &Path) -> Result<Option<Record>, String> {
     }
 }
 
-fn digest(root: &Path, compiler: &str) -> Result<String, String> {
-    let mut parts: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for (_, directory) in PACKAGES {
-        sources(root, &format!("{directory}/src"), &mut parts)?;
-    }
-    parts.insert("declared".into(), declared(root)?.into_bytes());
-    parts.insert("resolved".into(), resolved(&toml_file(root, "Cargo.lock")?)?.into_bytes());
-    parts.insert("compiler".into(), compiler.into());
-    let mut digest = Sha256::new();
-    for (name, content) in &parts {
-        // Each with its length, so that no two sequences of parts read the same.
-        for bytes in [name.as_bytes(), content] {
-            digest.update((bytes.len() as u64).to_le_bytes());
-            digest.update(bytes);
-        }
-    }
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn sources(root: &Path, directory: &str, parts: &mut BTreeMap<String, Vec<u8>>) -> Result<(), String> {
-    let failed = |what: &str, error| format!("cannot read {what}: {error}");
-    for entry in fs::read_dir(root.join(directory)).map_err(|error| failed(directory, error))? {
-        let entry = entry.map_err(|error| failed(directory, error))?;
-        let path = format!("{directory}/{}", entry.file_name().to_string_lossy());
-        if entry.path().is_dir() {
-            sources(root, &path, parts)?;
-        } else if !LEFT_OUT.iter().any(|left_out| path.starts_with(left_out)) {
-            parts.insert(path.clone(), fs::read(entry.path()).map_err(|error| failed(&path, error))?);
-        }
-    }
-    Ok(())
-}
-
-fn toml_file(root: &Path, file: &str) -> Result<Table, String> {
-    let text = fs::read_to_string(root.join(file)).map_err(|error| format!("cannot read {file}: {error}"))?;
-    text.parse().map_err(|error: toml::de::Error| format!("cannot read {file}: {}", error.message()))
-}
-
-/// The dependencies and features that the manifests declare, and the profiles that they are built with; tables are sorted.
-fn declared(root: &Path) -> Result<String, String> {
-    let mut found = Table::new();
-    let mut names = BTreeSet::new();
-    for (package, directory) in PACKAGES {
-        let manifest = toml_file(root, &format!("{directory}/Cargo.toml"))?;
-        for section in ["dependencies", "features", "target"] {
-            if let Some(value) = manifest.get(section) {
-                names.extend(value.as_table().into_iter().flat_map(Table::keys).cloned());
-                found.insert(format!("{package}.{section}"), value.clone());
-            }
-        }
-    }
-    let workspace = toml_file(root, "Cargo.toml")?;
-    let shared = workspace.get("workspace").and_then(|table| table.get("dependencies")).and_then(Value::as_table);
-    for (name, value) in shared.into_iter().flatten().filter(|(name, _)| names.contains(*name)) {
-        found.insert(format!("workspace.{name}"), value.clone());
-    }
-    if let Some(profiles) = workspace.get("profile") {
-        found.insert("profile".into(), profiles.clone());
-    }
-    toml::to_string(&found).map_err(|error| format!("cannot encode the dependencies: {error}"))
-}
-
-/// Every package that the two packages depend on, directly or not, with version and checksum.
-fn resolved(lock: &Table) -> Result<String, String> {
-    let packages = lock.get("package").and_then(Value::as_array).ok_or("Cargo.lock lists no packages")?;
-    let text = |package: &Value, key: &str| package.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
-    let mut waiting: Vec<String> = PACKAGES.iter().map(|(name, _)| (*name).to_string()).collect();
-    let mut found = BTreeSet::new();
-    while let Some(wanted) = waiting.pop() {
-        // A dependency is `name`, or `name version` where there are several versions, or `name version (source)`.
-        let mut words = wanted.split(' ');
-        let (name, version) = (words.next().unwrap_or_default(), words.next());
-        let is_it =
-            |package: &&Value| text(package, "name") == name && version.is_none_or(|v| text(package, "version") == v);
-        let package = packages.iter().find(is_it).ok_or_else(|| format!("Cargo.lock lacks {wanted}: build first"))?;
-        let line = format!("{name} {} {}", text(package, "version"), text(package, "checksum"));
-        if found.insert(line) {
-            let dependencies = package.get("dependencies").and_then(Value::as_array).into_iter().flatten();
-            waiting.extend(dependencies.filter_map(Value::as_str).map(String::from));
-        }
-    }
-    Ok(found.into_iter().collect::<Vec<_>>().join("\n"))
-}
-
+mod digest;
 #[cfg(test)]
 mod tests;

@@ -2,19 +2,21 @@
 //!
 //! A write is sent in a session of its own, so that it can be sent again to another node and is still done once.
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
 use serde_json::{Value, json};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// Reads and writes keys of a replicated store.
 ///
-/// Exit status: 0 done; 1 refused, certainly not done; 2 wrong usage; 3 a version conflict; 4 the outcome is unknown.
+/// Exit status: 0 done; 1 refused, certainly not done (for a read: no answer); 2 wrong usage; 3 a version conflict; 4 the outcome is unknown.
 #[derive(Parser)]
-#[command(version)]
+#[command(version = paxos::protocol::VERSION)]
 struct Cli {
     /// A node's address; several are tried in turn.
-    #[arg(long = "endpoint", global = true, default_value = "http://localhost:4000")]
+    #[arg(long = "endpoint", global = true, default_value = "http://localhost:4000", value_parser = endpoint)]
     endpoints: Vec<String>,
     /// How long a request may take at one node, in milliseconds.
     #[arg(long, global = true, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=600_000))]
@@ -28,6 +30,7 @@ enum Task {
     /// Prints the entry of a key.
     Get {
         /// The key.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         key: String,
         /// Asks the node for what it has, which may be old.
         #[arg(long)]
@@ -36,6 +39,7 @@ enum Task {
     /// Sets a key.
     Put {
         /// The key.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         key: String,
         /// The value; the empty one deletes.
         val: String,
@@ -46,6 +50,7 @@ enum Task {
     /// Deletes a key.
     Delete {
         /// The key.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         key: String,
         /// Only if this is greater than the present version.
         #[arg(long)]
@@ -68,8 +73,18 @@ enum Task {
     /// Prints the entry of a key whenever its version rises.
     Watch {
         /// The key.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         key: String,
     },
+}
+
+/// An address that requests can be sent to.
+fn endpoint(text: &str) -> Result<String, String> {
+    let uri: warp::http::Uri = text.parse().map_err(|error| format!("{error}"))?;
+    match (uri.scheme_str(), uri.host()) {
+        (Some("http"), Some(host)) if !host.is_empty() => Ok(text.trim_end_matches('/').to_owned()),
+        _ => Err("it must be http://HOST:PORT".into()),
+    }
 }
 
 /// Why there is no answer of the wanted sort.
@@ -107,6 +122,9 @@ fn told(status: u8, why: &str) -> ExitCode {
     ExitCode::from(status)
 }
 
+/// The longest answer that is read: the keys of a large store.
+const ANSWER_MAX: u64 = 1 << 30;
+
 struct Client {
     agent: ureq::Agent,
     endpoints: Vec<String>,
@@ -133,7 +151,7 @@ impl Client {
         body: &str,
     ) -> Result<Answer, String> {
         let join = if path.contains('?') { '&' } else { '?' };
-        let uri = format!("{}{path}{join}timeout_ms={}", endpoint.trim_end_matches('/'), self.timeout_ms);
+        let uri = format!("{endpoint}{path}{join}timeout_ms={}", self.timeout_ms);
         let mut request = warp::http::Request::builder().method(method).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, value);
@@ -141,7 +159,8 @@ impl Client {
         let request = request.body(body.to_owned()).map_err(|error| error.to_string())?;
         let mut response = self.agent.run(request).map_err(|error| error.to_string())?;
         let status = response.status().as_u16();
-        let text = response.body_mut().read_to_string().map_err(|error| error.to_string())?;
+        let text =
+            response.body_mut().with_config().limit(ANSWER_MAX).read_to_string().map_err(|error| error.to_string())?;
         Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) })
     }
 
@@ -209,39 +228,48 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints a line. Whoever reads may have had enough.
+macro_rules! say {
+    ($($line:tt)*) => {
+        if writeln!(io::stdout(), $($line)*).is_err() {
+            return Ok(());
+        }
+    };
+}
+
 fn run(client: &Client, command: Task) -> Result<(), Fail> {
     match command {
         Task::Get { key, local } => {
             let consistency = if local { "?consistency=local" } else { "" };
-            println!("{}", client.read(&format!("/kvstore/{}{consistency}", encoded(&key)))?);
+            say!("{}", client.read(&format!("/kvstore/{}{consistency}", encoded(&key)))?);
         }
         Task::Put { key, val, ver } => {
             let body = match ver {
                 Some(ver) => json!({"val": val, "ver": ver}),
                 None => json!({"val": val}),
             };
-            println!("{}", client.write("PUT", &format!("/kvstore/{}", encoded(&key)), &body.to_string())?);
+            say!("{}", client.write("PUT", &format!("/kvstore/{}", encoded(&key)), &body.to_string())?);
         }
         Task::Delete { key, ver } => {
             let ver = ver.map(|ver| format!("?ver={ver}")).unwrap_or_default();
-            println!("{}", client.write("DELETE", &format!("/kvstore/{}{ver}", encoded(&key)), "")?);
+            say!("{}", client.write("DELETE", &format!("/kvstore/{}{ver}", encoded(&key)), "")?);
         }
         Task::Keys { prefix, start, limit } => {
             let limit = limit.map(|limit| format!("&limit={limit}")).unwrap_or_default();
             let keys =
                 client.read(&format!("/kvstore/?prefix={}&start={}{limit}", encoded(&prefix), encoded(&start)))?;
             for key in keys.as_array().into_iter().flatten() {
-                println!("{}", key.as_str().unwrap_or_default());
+                say!("{}", key.as_str().unwrap_or_default());
             }
         }
         Task::Status => {
             let mut silent = 0;
             for endpoint in &client.endpoints {
                 match client.send(endpoint, "GET", "/status", &[], "") {
-                    Ok(answer) => println!("{endpoint} {}", answer.body),
+                    Ok(answer) => say!("{endpoint} {}", answer.body),
                     Err(why) => {
                         silent += 1;
-                        println!("{endpoint} {why}");
+                        say!("{endpoint} {why}");
                     }
                 }
             }
@@ -252,12 +280,12 @@ fn run(client: &Client, command: Task) -> Result<(), Fail> {
         Task::Watch { key } => {
             let path = format!("/kvstore/{}", encoded(&key));
             let mut entry = client.read(&path)?;
-            println!("{entry}");
+            say!("{entry}");
             loop {
                 let ver = entry["ver"].as_u64().unwrap_or_default();
                 let next = client.read(&format!("{path}?wait_ver_gt={ver}"))?;
                 if next["ver"].as_u64().is_some_and(|later| later > ver) {
-                    println!("{next}");
+                    say!("{next}");
                     entry = next;
                 }
             }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 /// Prints the log of nodes, one line a slot.
 #[derive(Parser)]
-#[command(version)]
+#[command(version = paxos::protocol::VERSION)]
 struct Cli {
     /// Data directories.
     #[arg(required = true)]
@@ -67,7 +67,9 @@ fn print(
 
 fn told(operation: &Operation<paxos::Command>) -> String {
     match operation {
-        Operation::Open { node, incarnation } => format!("open the session of node {node:?}, life {incarnation}"),
+        Operation::Open { node, incarnation } => {
+            format!("open the session of node {}, life {incarnation}", usize::from(*node))
+        }
         Operation::InSession { id, act, .. } => format!("{id:?} {act:?}"),
     }
 }

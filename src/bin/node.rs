@@ -1,18 +1,25 @@
 //! `node`: one node of a cluster, or a whole cluster to try out.
 
-use clap::{Args, Parser, Subcommand};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use metrics_exporter_prometheus::PrometheusHandle;
 use paxos::config::{Config, NodeConfig};
+use paxos::metrics;
+use paxos::protocol;
 use paxos::server::{Server, Sockets};
 use paxos::storage::lmdb::LmdbStore;
 use paxos::transport::pins::Pins;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// A node of a replicated key-value store.
+///
+/// Exit status: 0 it was asked to stop, by SIGTERM or SIGINT, and did; 1 it could not start or go on, and says why; 2 wrong usage.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(version = paxos::protocol::VERSION, subcommand_negates_reqs = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Task>,
@@ -24,6 +31,9 @@ struct Cli {
     index: Option<usize>,
     #[command(flatten)]
     log: Log,
+    /// Refuses to start unless the protocol that this program was built from is the one that was checked.
+    #[arg(long, global = true)]
+    require_checked: bool,
 }
 
 #[derive(Args, Clone)]
@@ -53,15 +63,29 @@ enum Task {
         config: PathBuf,
         /// The node that is told, counted from 0.
         index: usize,
-        /// The peer whose store is new.
-        peer: u64,
+        /// The peer whose store is new, counted from 0.
+        peer: usize,
     },
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.command.is_some() && cli.config.is_some() {
+        // Not left to the parser, which would count the options of the log among what a command excludes.
+        Cli::command().error(ErrorKind::ArgumentConflict, "a configuration file goes after the command").exit();
+    }
     if let Err(why) = start_log(&cli.log) {
         return fail(&why);
+    }
+    if cli.require_checked
+        && let Err(why) = protocol::require(protocol::CHECKED)
+    {
+        return fail(&why);
+    }
+    if protocol::CHECKED {
+        tracing::info!("{}", protocol::TOLD);
+    } else {
+        tracing::warn!("{}", protocol::TOLD);
     }
     let ended = match cli.command {
         Some(Task::Replace { config, index, peer }) => replace(&config, index, peer),
@@ -85,7 +109,10 @@ fn fail(why: &str) -> ExitCode {
 fn start_log(log: &Log) -> Result<(), String> {
     let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| log.log_level.clone());
     let filter = EnvFilter::try_new(&directives).map_err(|error| format!("log level {directives:?}: {error}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     if log.log_json {
         builder.json().init()
     } else {
@@ -99,17 +126,14 @@ fn run(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
     runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(work)
 }
 
-fn metrics() -> Result<PrometheusHandle, String> {
-    PrometheusBuilder::new().install_recorder().map_err(|error| format!("cannot record metrics: {error}"))
-}
-
 async fn one(file: PathBuf, index: usize) -> Result<(), String> {
     let config = Config::read(&file).map_err(|error| error.to_string())?;
     let node = config.node(index).map_err(|error| error.to_string())?;
-    let sockets = Sockets::bind(&node.rpc, &node.store).await?;
-    let server = open(&config, index, &node.data, sockets, metrics()?)?;
+    let signals = Signals::take()?;
+    let sockets = Sockets::bind(&node.rpc, &node.store).await.map_err(|error| format!("nodes[{index}].{error}"))?;
+    let server = open(&config, index, &node.data, sockets, metrics::install()?)?;
     println!("node {index} serves http://{}/kvstore/", server.address);
-    until_stopped(vec![server]).await
+    until_stopped(vec![server], signals).await
 }
 
 fn open(
@@ -120,12 +144,15 @@ fn open(
     metrics: PrometheusHandle,
 ) -> Result<Server, String> {
     let bytes_max = config.store_max_mib << 20;
-    let store = LmdbStore::open(data, &config.cluster, index as u64, bytes_max).map_err(|error| error.to_string())?;
-    let pins = Pins::open(Some(data))?;
+    let here = |error: String| format!("nodes[{index}].data: {error}");
+    let store =
+        LmdbStore::open(data, &config.cluster, index as u64, bytes_max).map_err(|error| here(error.to_string()))?;
+    let pins = Pins::open(Some(data)).map_err(here)?;
     Server::start(config, index, store, pins, sockets, metrics)
 }
 
 async fn dev(count: usize, data: Option<PathBuf>) -> Result<(), String> {
+    let signals = Signals::take()?;
     let temporary = match data {
         Some(_) => None,
         None => Some(tempfile::tempdir().map_err(|error| format!("cannot make a temporary directory: {error}"))?),
@@ -144,25 +171,35 @@ async fn dev(count: usize, data: Option<PathBuf>) -> Result<(), String> {
     }
     let config = Config::of_nodes(nodes);
     config.validate().map_err(|error| error.to_string())?;
-    let metrics = metrics()?;
+    let metrics = metrics::install()?;
     let mut servers = Vec::new();
     for (index, bound) in sockets.into_iter().enumerate() {
         let server = open(&config, index, &config.nodes[index].data, bound, metrics.clone())?;
         println!("node {index} serves http://{}/kvstore/", server.address);
         servers.push(server);
     }
-    until_stopped(servers).await
+    until_stopped(servers, signals).await
+}
+
+/// The signals that ask to stop. Taken before a node says that it serves: until then they end the process, and nothing was promised.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn take() -> Result<Signals, String> {
+        let take = |kind| signal(kind).map_err(|error| format!("cannot take signals: {error}"));
+        Ok(Signals { terminate: take(SignalKind::terminate())?, interrupt: take(SignalKind::interrupt())? })
+    }
 }
 
 /// Runs until a signal asks to stop, or a node can't go on.
-async fn until_stopped(mut servers: Vec<Server>) -> Result<(), String> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+async fn until_stopped(mut servers: Vec<Server>, mut signals: Signals) -> Result<(), String> {
     let failed = futures_util::future::select_all(servers.iter_mut().map(|server| Box::pin(server.failed())));
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        _ = signals.terminate.recv() => {}
+        _ = signals.interrupt.recv() => {}
         (why, index, _) = failed => return Err(format!("node {index} stopped: {why}")),
     }
     tracing::info!("stopping");
@@ -170,11 +207,22 @@ async fn until_stopped(mut servers: Vec<Server>) -> Result<(), String> {
     ended.into_iter().collect()
 }
 
-fn replace(file: &Path, index: usize, peer: u64) -> Result<(), String> {
+fn replace(file: &Path, index: usize, peer: usize) -> Result<(), String> {
     let config = Config::read(file).map_err(|error| error.to_string())?;
     let node = config.node(index).map_err(|error| error.to_string())?;
+    config.node(peer).map_err(|error| error.to_string())?;
+    if peer == index {
+        return Err(format!("node {peer} is told about its peers, not about itself"));
+    }
+    if !node.data.is_dir() {
+        return Err(format!("nodes[{index}].data: there is no directory {}", node.data.display()));
+    }
+    // A node that runs would not notice, so its store is held meanwhile.
+    let bytes_max = config.store_max_mib << 20;
+    let _store = LmdbStore::open(&node.data, &config.cluster, index as u64, bytes_max)
+        .map_err(|error| format!("nodes[{index}].data: {error}"))?;
     let pins = Pins::open(Some(&node.data))?;
-    match pins.forget(peer) {
+    match pins.forget(peer as u64) {
         Ok(true) => println!("node {index} will take the next store that node {peer} comes with"),
         Ok(false) => println!("node {index} knew no store of node {peer}"),
         Err(error) => return Err(format!("cannot write {}: {error}", node.data.display())),

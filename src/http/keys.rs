@@ -2,11 +2,11 @@
 
 use super::Service;
 use super::answer::{self, Fail, Reply, json};
+use super::connections::stopped;
 use super::request::Ask;
-use paxos_model::kv::{Answer, Put, Query, Reply as KvReply, Written};
+use paxos_model::kv::{Answer, Entry, Put, Query, Reply as KvReply, Written};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 /// Keys in one listing, if the request does not say.
 const LIMIT_DEFAULT: u64 = u64::MAX;
@@ -14,10 +14,11 @@ const LIMIT_DEFAULT: u64 = u64::MAX;
 impl Service {
     /// `GET /kvstore/`
     pub(super) async fn keys(&self, ask: &Ask) -> Result<Reply, Fail> {
+        ask.only(&["prefix", "start", "limit", "consistency"])?;
         let text = |name| Ok::<Arc<str>, Fail>(ask.parameter(name)?.unwrap_or("").into());
         let limit = ask.number("limit")?.unwrap_or(LIMIT_DEFAULT);
         let query = Query::Keys { prefix: text("prefix")?, start: text("start")?, limit };
-        match self.read(ask, query).await? {
+        match self.read(ask, query, ask.is_local()?).await? {
             Answer::Keys(keys) => Ok(json(200, &keys)),
             other @ Answer::Entry(_) => Err(unexpected(&other)),
         }
@@ -25,34 +26,51 @@ impl Service {
 
     /// `GET /kvstore/KEY`
     pub(super) async fn get(&self, ask: &Ask, key: Arc<str>) -> Result<Reply, Fail> {
+        ask.only(&["consistency", "wait_ver_gt"])?;
         let above = ask.number("wait_ver_gt")?;
-        let time = Duration::from_millis(ask.timeout_ms(self.timeout_ms)?.into());
-        let mut status = self.node.status();
-        let until = tokio::time::Instant::now() + time;
-        loop {
-            status.mark_unchanged();
-            let entry = match self.read(ask, Query::Get(key.clone())).await? {
-                Answer::Entry(entry) => entry,
-                other @ Answer::Keys(_) => return Err(unexpected(&other)),
-            };
-            let left = until.saturating_duration_since(tokio::time::Instant::now());
-            if above.is_none_or(|above| entry.ver > above) || left.is_zero() {
-                return Ok(answer::entry(200, &entry));
+        let (mut status, mut stop) = (self.node.status(), self.stop.clone());
+        // Noted before each read, so that what is applied meanwhile is not missed.
+        let mut applied = status.borrow().applied;
+        let mut entry = self.entry(ask, &key, ask.is_local()?).await?;
+        // What this node applies after that is no earlier than what a confirmed read would show at the beginning of the request, so
+        // waiting costs the cluster nothing.
+        while above.is_some_and(|above| entry.ver <= above) {
+            tokio::select! {
+                changed = timeout_at(ask.until, status.wait_for(|node| node.applied != applied)) => {
+                    if changed.is_err() {
+                        break;
+                    }
+                }
+                () = stopped(&mut stop) => return Err(Fail::new(503, "the node stops; ask another")),
             }
-            let applied = status.borrow().applied;
-            let _ = timeout(left, status.wait_for(|node| node.applied != applied)).await;
+            applied = status.borrow().applied;
+            match self.entry(ask, &key, true).await {
+                Ok(later) => entry = later,
+                Err(_) if Instant::now() >= ask.until => break,
+                Err(fail) => return Err(fail),
+            }
+        }
+        Ok(answer::entry(200, &entry))
+    }
+
+    async fn entry(&self, ask: &Ask, key: &Arc<str>, local: bool) -> Result<Entry, Fail> {
+        match self.read(ask, Query::Get(key.clone()), local).await? {
+            Answer::Entry(entry) => Ok(entry),
+            other @ Answer::Keys(_) => Err(unexpected(&other)),
         }
     }
 
     /// `PUT /kvstore/KEY`
     pub(super) async fn put(&self, ask: &Ask, key: Arc<str>) -> Result<Reply, Fail> {
+        ask.only(&[])?;
         let body = ask.put(&key)?;
         self.put_entry(ask, Put { key, val: body.val, ver: body.ver }).await
     }
 
     /// `DELETE /kvstore/KEY`
     pub(super) async fn delete(&self, ask: &Ask, key: Arc<str>) -> Result<Reply, Fail> {
-        let ver = ask.number("ver")?;
+        ask.only(&["ver"])?;
+        let ver = ask.version()?;
         self.put_entry(ask, Put { key, val: "".into(), ver }).await
     }
 

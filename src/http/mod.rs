@@ -1,22 +1,26 @@
 //! What clients see: the HTTP interface of the Go original, finished, and what operators ask for beside it.
 
 mod answer;
+mod connections;
 mod keys;
+mod operator;
 mod request;
 mod sessions;
 
 use crate::model::kv::{Command, Put, Query};
 use crate::node::{Answered, NodeHandle};
 use crate::{Machine, Outcome, Request};
-use answer::{Fail, Reply, json};
+use answer::{Fail, Reply};
 use metrics_exporter_prometheus::PrometheusHandle;
 use paxos_model::machine::StateMachine;
 use paxos_model::replica::message::{Act, Done};
 use request::Ask;
-use serde_json::json as value;
-use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::timeout_at;
 use warp::http::Method;
 use warp::{Filter, Rejection};
 
@@ -25,12 +29,14 @@ use warp::{Filter, Rejection};
 pub struct Service {
     /// The node.
     pub node: NodeHandle,
-    /// What is the same for as long as the node runs, for `/status`.
+    /// What is the same for as long as the node runs.
     pub about: Arc<About>,
     /// The metrics.
     pub metrics: PrometheusHandle,
     /// How long a request may take if it does not say so.
     pub timeout_ms: u32,
+    /// True once the node is to stop.
+    pub stop: watch::Receiver<bool>,
 }
 
 /// What a node is, for `/status`.
@@ -42,67 +48,132 @@ pub struct About {
     pub cluster: String,
     /// Its store.
     pub store: String,
-    /// Where every member takes clients.
-    pub members: Vec<String>,
+    /// All members, itself included, each one's number being its place.
+    pub members: Vec<Member>,
+    /// Its data directory.
+    pub data: PathBuf,
     /// When it started.
     pub started: Instant,
 }
 
-/// How long a node may take to answer on top of a request's own time, before it is given up: its disk hangs.
-const GRACE: Duration = Duration::from_secs(2);
+/// Where a member is reached.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// By its peers.
+    pub rpc: String,
+    /// By its clients.
+    pub store: String,
+}
+
+/// The replica itself answers when the time is up; if it does not for so long, it waits for its disk or for its turn, and the request is given up.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// What a request is about, which is how it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place<'a> {
+    Keys,
+    Key(&'a str),
+    Sessions,
+    Session(&'a str),
+    Healthz,
+    Readyz,
+    Metrics,
+    Status,
+    Nothing,
+}
+
+impl Place<'_> {
+    fn of(path: &str) -> Place<'_> {
+        match path {
+            "/kvstore" | "/kvstore/" => Place::Keys,
+            "/session" => Place::Sessions,
+            "/healthz" => Place::Healthz,
+            "/readyz" => Place::Readyz,
+            "/metrics" => Place::Metrics,
+            "/status" => Place::Status,
+            path => {
+                let key = path.strip_prefix("/kvstore/").map(Place::Key);
+                let session = || path.strip_prefix("/session/").map(Place::Session);
+                key.or_else(session).unwrap_or(Place::Nothing)
+            }
+        }
+    }
+
+    /// The methods that there are here.
+    fn methods(self) -> &'static str {
+        match self {
+            Place::Key(_) => "GET, PUT, POST, DELETE",
+            Place::Sessions => "POST",
+            Place::Session(_) => "DELETE",
+            _ => "GET",
+        }
+    }
+
+    /// A name for counters.
+    fn kind(self, method: &Method) -> &'static str {
+        match (self, method) {
+            (Place::Keys, &Method::GET) => "keys",
+            (Place::Key(_), &Method::GET) => "get",
+            (Place::Key(_), &Method::PUT | &Method::POST) => "put",
+            (Place::Key(_), &Method::DELETE) => "delete",
+            (Place::Sessions | Place::Session(_), _) => "session",
+            (Place::Healthz | Place::Readyz | Place::Metrics | Place::Status, _) => "operator",
+            _ => "other",
+        }
+    }
+}
+
+/// How a request ended, by the status of its answer, for counters.
+fn outcome(status: u16) -> &'static str {
+    match status {
+        200 => "done",
+        409 => "conflict",
+        503 => "refused",
+        504 => "unknown",
+        500 => "error",
+        _ => "malformed",
+    }
+}
 
 /// All routes.
 fn routes(service: Service) -> impl Filter<Extract = (Reply,), Error = Rejection> + Clone {
-    warp::any().and(request::ask()).then(move |ask: Ask| {
+    warp::any().and(request::ask(service.timeout_ms)).then(move |ask: Ask| {
         let service = service.clone();
-        async move { service.serve(ask).await.unwrap_or_else(Fail::into_reply) }
+        async move {
+            let place = Place::of(&ask.path);
+            let reply = service.serve(&ask, place).await.unwrap_or_else(Fail::into_reply);
+            let kind = place.kind(&ask.method);
+            metrics::counter!("paxos_http_requests_total", "kind" => kind, "outcome" => outcome(reply.status().as_u16()))
+                .increment(1);
+            metrics::histogram!("paxos_http_request_seconds", "kind" => kind).record(ask.begin.elapsed());
+            metrics::counter!("paxos_http_sent_bytes_total").increment(reply.body().len() as u64);
+            reply
+        }
     })
 }
 
 impl Service {
-    async fn serve(&self, ask: Ask) -> Result<Reply, Fail> {
-        let path = ask.path.clone();
-        match path.as_str() {
-            "/kvstore" | "/kvstore/" => match ask.method {
-                Method::GET => self.keys(&ask).await,
-                _ => Err(Fail::method("GET")),
-            },
-            "/session" => match ask.method {
-                Method::POST => self.open_session(&ask).await,
-                _ => Err(Fail::method("POST")),
-            },
-            "/healthz" | "/readyz" | "/metrics" | "/status" if ask.method != Method::GET => Err(Fail::method("GET")),
-            "/healthz" => Ok(json(200, &value!({"alive": true}))),
-            "/readyz" => self.ready().await,
-            "/metrics" => Ok(answer::text(self.metrics.render())),
-            "/status" => Ok(json(200, &self.status())),
-            path => {
-                if let Some(key) = path.strip_prefix("/kvstore/") {
-                    let key = request::key(key)?;
-                    match ask.method {
-                        Method::GET => self.get(&ask, key).await,
-                        Method::PUT | Method::POST => self.put(&ask, key).await,
-                        Method::DELETE => self.delete(&ask, key).await,
-                        _ => Err(Fail::method("GET, PUT, POST, DELETE")),
-                    }
-                } else if let Some(session) = path.strip_prefix("/session/") {
-                    match ask.method {
-                        Method::DELETE => self.end_session(&ask, session).await,
-                        _ => Err(Fail::method("DELETE")),
-                    }
-                } else {
-                    Err(Fail::new(404, format!("there is nothing at {path}")))
-                }
-            }
+    async fn serve(&self, ask: &Ask, place: Place<'_>) -> Result<Reply, Fail> {
+        match (place, &ask.method) {
+            (Place::Nothing, _) => Err(Fail::new(404, format!("there is nothing at {}", ask.path))),
+            (Place::Keys, &Method::GET) => self.keys(ask).await,
+            (Place::Key(key), &Method::GET) => self.get(ask, request::key(key)?).await,
+            (Place::Key(key), &Method::PUT | &Method::POST) => self.put(ask, request::key(key)?).await,
+            (Place::Key(key), &Method::DELETE) => self.delete(ask, request::key(key)?).await,
+            (Place::Sessions, &Method::POST) => self.open_session(ask).await,
+            (Place::Session(id), &Method::DELETE) => self.end_session(ask, id).await,
+            (Place::Healthz, &Method::GET) => Ok(self.alive()),
+            (Place::Readyz, &Method::GET) => self.ready(ask).await,
+            (Place::Metrics, &Method::GET) => Ok(self.metrics()),
+            (Place::Status, &Method::GET) => Ok(self.status()),
+            (place, _) => Err(Fail::method(place.methods())),
         }
     }
 
     /// Asks the node, and waits for its one answer.
     async fn ask(&self, ask: &Ask, request: Request) -> Result<Outcome, Fail> {
-        let timeout_ms = ask.timeout_ms(self.timeout_ms)?;
-        let answer = self.node.request(request, timeout_ms).map_err(|_| Fail::overloaded())?;
-        let time = Duration::from_millis(timeout_ms.into()) + GRACE;
-        match tokio::time::timeout(time, answer).await {
+        let answer = self.node.request(request, ask.left_ms()).map_err(|_| Fail::overloaded())?;
+        match timeout_at(ask.until + GRACE, answer).await {
             Ok(Ok(Answered::Outcome(Outcome::Refused(why)))) => Err(Fail::refused(why)),
             Ok(Ok(Answered::Outcome(Outcome::Unknown(why)))) => Err(Fail::unknown(why)),
             Ok(Ok(Answered::Outcome(outcome))) => Ok(outcome),
@@ -112,12 +183,12 @@ impl Service {
             Ok(Ok(Answered::Interrupted) | Err(_)) => {
                 Err(Fail::new(504, "the node was interrupted; the outcome is unknown"))
             }
-            Err(_) => Err(Fail::new(504, "the node does not answer; the outcome is unknown")),
+            Err(_) => Err(Fail::new(504, "the node does not answer in time; the outcome is unknown")),
         }
     }
 
-    async fn read(&self, ask: &Ask, query: Query) -> Result<<Machine as StateMachine>::Answer, Fail> {
-        let request = if ask.is_local()? { Request::LocalRead(query) } else { Request::Read(query) };
+    async fn read(&self, ask: &Ask, query: Query, local: bool) -> Result<<Machine as StateMachine>::Answer, Fail> {
+        let request = if local { Request::LocalRead(query) } else { Request::Read(query) };
         match self.ask(ask, request).await? {
             Outcome::Answer { answer, .. } => Ok(answer),
             other => Err(Fail::new(500, format!("a read was answered with {other:?}"))),
@@ -131,41 +202,10 @@ impl Service {
             other => Err(Fail::new(500, format!("a write was answered with {other:?}"))),
         }
     }
-
-    /// Whether this node hears a quorum and has caught up: a read through the log's leader, in little time.
-    async fn ready(&self) -> Result<Reply, Fail> {
-        let ask = Ask::of_node(1000);
-        match self.read(&ask, Query::Get("".into())).await {
-            Ok(_) => Ok(json(200, &value!({"ready": true}))),
-            Err(fail) => Err(Fail::new(503, format!("not ready: {}", fail.why))),
-        }
-    }
-
-    fn status(&self) -> serde_json::Value {
-        let node = self.node.status().borrow().clone();
-        let about = &self.about;
-        value!({
-            "node": about.node,
-            "cluster": about.cluster,
-            "store": about.store,
-            "role": node.role,
-            "leader": node.leader.map(usize::from),
-            "ballot": node.ballot.to_string(),
-            "decided": node.decided,
-            "applied": node.applied,
-            "requests": node.requests,
-            "full": node.full,
-            "members": about.members,
-            "uptime_seconds": about.started.elapsed().as_secs(),
-        })
-    }
 }
 
-/// Serves until `stop` resolves; then what is open is finished.
-pub fn serve(
-    service: Service,
-    listener: tokio::net::TcpListener,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> impl Future<Output = ()> {
-    warp::serve(routes(service)).incoming(listener).graceful(stop).run()
+/// Serves until `service.stop` is true; then takes no more, and ends when what is open is finished.
+pub async fn serve(service: Service, listener: TcpListener, connections_max: usize) {
+    let stop = service.stop.clone();
+    connections::serve(routes(service), listener, connections_max, stop).await;
 }

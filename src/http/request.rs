@@ -6,9 +6,11 @@ use futures_util::{Stream, StreamExt};
 use paxos_model::kv::VERSION_MAX;
 use paxos_model::replica::message::{OperationId, SessionId};
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 use warp::http::{HeaderMap, Method};
 use warp::path::FullPath;
 use warp::{Filter, Rejection};
@@ -19,6 +21,8 @@ pub(super) const KEY_MAX: usize = 511;
 pub(super) const VALUE_MAX: usize = 1 << 20;
 /// The longest body: a value of which every byte is escaped, and the rest.
 const BODY_MAX: usize = 6 * VALUE_MAX + 4096;
+/// As much of a body is read at most, to say that it is too long.
+const BODY_READ_MAX: usize = 4 * BODY_MAX;
 /// The longest time that a request may ask for.
 const TIMEOUT_MS_MAX: u32 = 600_000;
 
@@ -33,6 +37,10 @@ pub(super) struct Ask {
     pub(super) method: Method,
     /// As it was sent: percent-encoded.
     pub(super) path: String,
+    /// When its headers had arrived.
+    pub(super) begin: Instant,
+    /// When it is to be answered at the latest.
+    pub(super) until: Instant,
     query: Result<BTreeMap<String, String>, Fail>,
     headers: HeaderMap,
     body: Result<Vec<u8>, Fail>,
@@ -43,53 +51,94 @@ pub(super) struct Ask {
 #[serde(deny_unknown_fields)]
 pub(super) struct PutBody {
     pub(super) val: Arc<str>,
+    #[serde(default, deserialize_with = "version")]
     pub(super) ver: Option<u64>,
     #[serde(default)]
-    pub(super) key: Option<String>,
+    key: Option<String>,
 }
 
-/// Takes any request.
-pub(super) fn ask() -> impl Filter<Extract = (Ask,), Error = Rejection> + Clone {
+/// A `ver` that is there is a number: `null` is a mistake and not an unconditional write.
+fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    u64::deserialize(deserializer).map(Some)
+}
+
+/// Takes any request; `default_ms` is how long one may take that does not say so.
+pub(super) fn ask(default_ms: u32) -> impl Filter<Extract = (Ask,), Error = Rejection> + Clone {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::method()
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
-        .then(|method, path: FullPath, query: String, headers, body| async move {
-            Ask { method, path: path.as_str().to_owned(), query: parameters(&query), headers, body: read(body).await }
+        .then(move |method, path: FullPath, query: String, headers, body| async move {
+            let begin = Instant::now();
+            let query = parameters(&query);
+            let time = query.as_ref().map_err(Clone::clone).and_then(|query| timeout_ms(query, default_ms));
+            let until = begin + Duration::from_millis(time.as_ref().map_or(default_ms, |time| *time).into());
+            let late = || Fail::new(408, "the body did not arrive in time; the request was not carried out");
+            let body = timeout_at(until, read(body)).await.unwrap_or_else(|_| Err(late()));
+            let query = time.and(query);
+            metrics::counter!("paxos_http_received_bytes_total")
+                .increment(body.as_ref().map_or(0, |body| body.len() as u64));
+            Ask { method, path: path.as_str().to_owned(), begin, until, query, headers, body }
         })
 }
 
+/// How long a request may take.
+fn timeout_ms(query: &BTreeMap<String, String>, default: u32) -> Result<u32, Fail> {
+    let Some(text) = query.get("timeout_ms") else { return Ok(default) };
+    let bounded = text.parse().ok().filter(|time| (1..=TIMEOUT_MS_MAX).contains(time));
+    bounded.ok_or_else(|| {
+        Fail::new(400, format!("timeout_ms is {text:?}, and must be a whole number between 1 and {TIMEOUT_MS_MAX}"))
+    })
+}
+
+/// Reads a body. Of one that is too long somewhat more is read and thrown away, so that the client is there to hear the answer.
 async fn read<B: Buf>(body: impl Stream<Item = Result<B, warp::Error>>) -> Result<Vec<u8>, Fail> {
     let mut body = std::pin::pin!(body);
     let mut bytes = Vec::new();
+    let mut length = 0;
     while let Some(chunk) = body.next().await {
         let mut chunk = chunk.map_err(|error| Fail::new(400, format!("the body broke off: {error}")))?;
-        if bytes.len() + chunk.remaining() > BODY_MAX {
-            return Err(Fail::new(413, format!("the body is longer than {BODY_MAX} bytes")));
+        length += chunk.remaining();
+        if length > BODY_READ_MAX {
+            break;
         }
-        while chunk.has_remaining() {
+        while length <= BODY_MAX && chunk.has_remaining() {
             let part = chunk.chunk();
             bytes.extend_from_slice(part);
-            let length = part.len();
-            chunk.advance(length);
+            let taken = part.len();
+            chunk.advance(taken);
         }
+    }
+    if length > BODY_MAX {
+        return Err(Fail::new(413, format!("the body is longer than {BODY_MAX} bytes")));
     }
     Ok(bytes)
 }
 
+/// Every `%` must begin an escape, and what comes out must be UTF-8.
 fn decode(encoded: &str, what: &str) -> Result<String, Fail> {
+    let bytes = encoded.as_bytes();
+    let escape = |at: usize| bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+    if (0..bytes.len()).any(|at| bytes[at] == b'%' && !escape(at)) {
+        return Err(Fail::new(400, format!("{what} has a % that is not followed by two hexadecimal digits")));
+    }
     let decoded = percent_decode_str(encoded).decode_utf8();
     decoded.map(|text| text.into_owned()).map_err(|_| Fail::new(400, format!("{what} is not UTF-8")))
 }
 
 fn parameters(query: &str) -> Result<BTreeMap<String, String>, Fail> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+    let mut found = BTreeMap::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        Ok((decode(name, "a parameter's name")?, decode(&value.replace('+', " "), "a parameter")?))
-    });
-    pairs.collect()
+        let name = decode(name, "a parameter's name")?;
+        let value = decode(&value.replace('+', " "), "a parameter")?;
+        if found.insert(name.clone(), value).is_some() {
+            return Err(Fail::new(400, format!("the parameter {name} is given twice")));
+        }
+    }
+    Ok(found)
 }
 
 /// The key that a path names.
@@ -110,14 +159,15 @@ pub(super) fn session(text: &str) -> Result<SessionId, Fail> {
 }
 
 impl Ask {
-    /// One that the node asks itself.
-    pub(super) fn of_node(timeout_ms: u32) -> Self {
-        Ask {
-            method: Method::GET,
-            path: String::new(),
-            query: Ok(BTreeMap::from([("timeout_ms".into(), timeout_ms.to_string())])),
-            headers: HeaderMap::new(),
-            body: Ok(Vec::new()),
+    /// Refuses parameters that the request has no use for: a mistyped one must not be passed over.
+    pub(super) fn only(&self, names: &[&str]) -> Result<(), Fail> {
+        let query = self.query.as_ref().map_err(Clone::clone)?;
+        match query.keys().find(|name| *name != "timeout_ms" && !names.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(other) => {
+                let known = [names, &["timeout_ms"]].concat().join(", ");
+                Err(Fail::new(400, format!("there is no parameter {other:?} here; there are: {known}")))
+            }
         }
     }
 
@@ -128,17 +178,23 @@ impl Ask {
 
     pub(super) fn number(&self, name: &str) -> Result<Option<u64>, Fail> {
         let parse = |text: &str| {
-            text.parse().map_err(|_| Fail::new(400, format!("{name} is {text:?}, and must be a whole number")))
+            text.parse().map_err(|_| {
+                Fail::new(400, format!("{name} is {text:?}, and must be a whole number of at most {}", u64::MAX))
+            })
         };
         self.parameter(name)?.map(parse).transpose()
     }
 
-    /// How long the request may take.
-    pub(super) fn timeout_ms(&self, default: u32) -> Result<u32, Fail> {
-        let Some(asked) = self.number("timeout_ms")? else { return Ok(default) };
-        let bounded = u32::try_from(asked).ok().filter(|time| (1..=TIMEOUT_MS_MAX).contains(time));
-        bounded
-            .ok_or_else(|| Fail::new(400, format!("timeout_ms is {asked}, and must be between 1 and {TIMEOUT_MS_MAX}")))
+    /// The version that a request without a body brings.
+    pub(super) fn version(&self) -> Result<Option<u64>, Fail> {
+        let ver = self.number("ver")?;
+        if ver.is_some_and(|ver| ver > VERSION_MAX) { Err(version_too_high()) } else { Ok(ver) }
+    }
+
+    /// The time that is left, in milliseconds.
+    pub(super) fn left_ms(&self) -> u32 {
+        let left = self.until.saturating_duration_since(Instant::now()).as_millis();
+        u32::try_from(left).unwrap_or(u32::MAX).max(1)
     }
 
     /// Whether any prefix of the log will do.
@@ -172,20 +228,24 @@ impl Ask {
     /// The body of a `PUT` to `key`.
     pub(super) fn put(&self, key: &str) -> Result<PutBody, Fail> {
         let bytes = self.body.as_ref().map_err(Clone::clone)?;
-        let body: PutBody = serde_json::from_slice(bytes)
-            .map_err(|error| Fail::new(400, format!("the body must be {{\"val\": text, \"ver\": number}}: {error}")))?;
+        let body: PutBody = serde_json::from_slice(bytes).map_err(|error| {
+            let form = format!("{{\"val\": text, \"ver\": whole number of at most {VERSION_MAX}, or none}}");
+            Fail::new(400, format!("the body must be {form}: {error}"))
+        })?;
         if body.key.as_ref().is_some_and(|other| other != key) {
             return Err(Fail::new(400, "the key in the body is not that of the path"));
         }
         if body.val.len() > VALUE_MAX {
-            return Err(Fail::new(
-                413,
-                format!("the value is {} bytes long, and may have {VALUE_MAX}", body.val.len()),
-            ));
+            let length = body.val.len();
+            return Err(Fail::new(413, format!("the value is {length} bytes long, and may have {VALUE_MAX}")));
         }
         if body.ver.is_some_and(|ver| ver > VERSION_MAX) {
-            return Err(Fail::new(400, format!("ver may be at most {VERSION_MAX}")));
+            return Err(version_too_high());
         }
         Ok(body)
     }
+}
+
+fn version_too_high() -> Fail {
+    Fail::new(400, format!("ver may be at most {VERSION_MAX}"))
 }

@@ -10,6 +10,7 @@ use serde_json::json as value;
 impl Service {
     /// `POST /session`
     pub(super) async fn open_session(&self, ask: &Ask) -> Result<Reply, Fail> {
+        ask.only(&[])?;
         match self.ask(ask, Request::Write { session: None, act: Act::OpenSession }).await? {
             Outcome::Done(Done::Opened(id)) => {
                 Ok(json(200, &value!({"session": format!("{}.{}", id.slot, id.position)})))
@@ -20,6 +21,7 @@ impl Service {
 
     /// `DELETE /session/ID`
     pub(super) async fn end_session(&self, ask: &Ask, id: &str) -> Result<Reply, Fail> {
+        ask.only(&[])?;
         let act = Act::ExpireSession(request::session(id)?);
         match self.ask(ask, Request::Write { session: None, act }).await? {
             Outcome::Done(Done::Expired) => Ok(json(200, &value!({"session": id, "open": false}))),

@@ -6,6 +6,7 @@ use crate::storage::{CommitError, Store};
 use crate::{Msg, Stored};
 use crossbeam_channel::{Receiver, Sender};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What the disk thread is asked.
 pub(super) enum Order {
@@ -27,13 +28,21 @@ pub(super) enum Report {
     Loaded(Option<Stored>),
 }
 
+#[allow(clippy::disallowed_methods, reason = "the time of a commit is measured; nothing depends on it")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// Works until nobody can ask any more.
 pub(super) fn work<S: Store>(mut store: S, outlet: &Arc<Outlet>, orders: &Receiver<Order>, reports: &Sender<Report>) {
     for order in orders {
         let report = match order {
             Order::Commit(batch) => {
                 let value = batch.save.as_ref().expect("a batch that saves nothing does not go to the disk");
-                match store.commit(value) {
+                let begin = now();
+                let committed = store.commit(value);
+                metrics::histogram!("paxos_commit_seconds").record(begin.elapsed());
+                match committed {
                     Ok(()) => Report::Committed(outlet.release(batch.after)),
                     Err(CommitError::Full(why)) => Report::Full(why),
                     Err(error @ CommitError::Failed(_)) => Report::Failed(error.to_string()),

@@ -55,6 +55,8 @@ pub struct Status {
     pub decided: Slot,
     /// Every slot below is applied here.
     pub applied: Slot,
+    /// Slots that the log holds.
+    pub log_slots: usize,
     /// Requests of clients that are under way.
     pub requests: usize,
     /// Whether the store is full: what would have to be saved is not done.
@@ -95,6 +97,11 @@ impl NodeHandle {
             Ok(()) => Ok(answer),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Overloaded),
         }
+    }
+
+    /// How many inputs wait for the loop, by where they come from.
+    pub fn queued(&self) -> [(&'static str, usize); 2] {
+        [("peers", self.peers.len()), ("clients", self.asks.len())]
     }
 
     /// What the node says of itself, and how to learn when that changes.
@@ -436,6 +443,7 @@ impl Running {
             ballot: state.durable.promised,
             decided: state.durable.decided,
             applied: state.executor.applied,
+            log_slots: state.durable.log.len(),
             requests: state.gateway.writes.len() + state.gateway.reads.len(),
             full: self.full_until.is_some(),
         };

@@ -154,6 +154,7 @@ async fn receive(mut stream: TcpStream, book: &Book, pins: &Pins, node: &NodeHan
         if body.is_empty() {
             continue;
         }
+        metrics::counter!("paxos_peer_received_bytes_total").increment(body.len() as u64);
         match codec::decode(&body) {
             Some(message) => {
                 if !node.deliver(src, message) {

@@ -43,7 +43,9 @@ async fn send_to(address: String, mut lane: LaneEnd, hello: Hello, socket: Arc<U
             Some(to) => socket.send_to(&framed, to).await,
             None => Err(io::ErrorKind::NotFound.into()),
         };
-        if sent.is_err() {
+        if let Ok(length) = sent {
+            metrics::counter!("paxos_peer_sent_bytes_total").increment(length as u64);
+        } else {
             dropped("unreachable");
             to = None;
         }
@@ -82,6 +84,7 @@ fn take(datagram: &[u8], book: &Book, pins: &Pins, node: &NodeHandle) -> Result<
     }
     let (hello, message) = postcard::take_from_bytes::<Hello>(body).map_err(|_| "introduction")?;
     let src = book.check(&hello, pins).map_err(|rejection| rejection.name())?;
+    metrics::counter!("paxos_peer_received_bytes_total").increment(message.len() as u64);
     let message = codec::decode(message).ok_or("undecodable")?;
     if node.deliver(src, message) { Ok(()) } else { Err("inputs_full") }
 }

@@ -1,13 +1,17 @@
 //! A cluster of real nodes: the built binary, one child process a node, on ports that the system gives out.
 
 #![allow(dead_code, reason = "each test uses its part of this")]
+#![allow(clippy::disallowed_types, reason = "what runs for real has sockets")]
 #![allow(clippy::disallowed_methods, reason = "what runs for real has a clock")]
 
+pub(crate) mod load;
+
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -63,6 +67,28 @@ impl Cluster {
         Cluster { directory, config, stores, nodes: (0..count).map(|_| None).collect() }
     }
 
+    /// Three nodes by the configuration file of the Go original, `text`, of which only the ports are changed to free ones.
+    pub(crate) fn of_original(text: &str) -> Cluster {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut text = text.to_owned();
+        let mut stores = Vec::new();
+        for node in 0..3 {
+            for port in [3000 + node, 4000 + node] {
+                let (from, to) = (format!("localhost:{port}"), format!("localhost:{}", free_port()));
+                assert!(text.contains(&from), "the file has no {from}");
+                text = text.replace(&from, &to);
+                if port >= 4000 {
+                    stores.push(to);
+                }
+            }
+        }
+        let config = directory.path().join("kvstore.json");
+        std::fs::write(&config, text).expect("a configuration file");
+        let mut cluster = Cluster { directory, config, stores, nodes: (0..3).map(|_| None).collect() };
+        (0..3).for_each(|node| cluster.start(node));
+        cluster
+    }
+
     /// All of them started.
     pub(crate) fn started(count: usize, fields: &[(&str, Value)]) -> Cluster {
         let mut cluster = Cluster::new(count, fields);
@@ -72,7 +98,14 @@ impl Cluster {
 
     /// Starts a node, and waits until it says that it serves.
     pub(crate) fn start(&mut self, node: usize) {
-        let mut child = self.command(node).stdout(Stdio::piped()).spawn().expect("the node is built");
+        self.start_with(node, &[]);
+    }
+
+    /// Starts a node with further arguments.
+    pub(crate) fn start_with(&mut self, node: usize, arguments: &[&str]) {
+        let log = OpenOptions::new().create(true).append(true).open(self.log(node)).expect("a log file");
+        let mut child =
+            self.command(node).args(arguments).stdout(Stdio::piped()).stderr(log).spawn().expect("the node is built");
         let line = first_line(&mut child);
         assert!(line.contains("serves"), "node {node} says {line:?}");
         self.nodes[node] = Some(child);
@@ -81,8 +114,24 @@ impl Cluster {
     /// How a node is run.
     pub(crate) fn command(&self, node: usize) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_node"));
-        command.arg(&self.config).arg(node.to_string()).arg("--log-level=warn").stdin(Stdio::null());
         command
+            .arg(&self.config)
+            .arg(node.to_string())
+            .arg("--log-level=warn")
+            .stdin(Stdio::null())
+            .current_dir(self.directory.path());
+        command
+    }
+
+    /// Where a node's log goes; a test that fails shows it.
+    pub(crate) fn log(&self, node: usize) -> PathBuf {
+        self.directory.path().join(format!("log{node}"))
+    }
+
+    /// Runs the node's program with `arguments` to its end.
+    pub(crate) fn node(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_node"));
+        command.args(arguments).current_dir(self.directory.path()).output().expect("it runs")
     }
 
     /// The data directory of a node.
@@ -99,10 +148,12 @@ impl Cluster {
 
     /// Ends a node's process at once, while others use the cluster; [`Cluster::reap`] it afterwards.
     pub(crate) fn kill_by_signal(&self, node: usize) {
-        let child = self.nodes[node].as_ref().expect("it runs");
-        let killed =
-            Command::new("kill").arg("-9").arg(child.id().to_string()).status().expect("there is a kill command");
-        assert!(killed.success());
+        self.signal(node, "KILL");
+    }
+
+    /// Sends a node's process a signal.
+    pub(crate) fn signal(&self, node: usize, signal: &str) {
+        send_signal(self.nodes[node].as_ref().expect("it runs"), signal);
     }
 
     /// Waits for the end of a node that was killed.
@@ -113,9 +164,13 @@ impl Cluster {
 
     /// Asks a node to stop, as an operator does.
     pub(crate) fn terminate(&mut self, node: usize) -> ExitStatus {
+        self.end(node, "TERM")
+    }
+
+    /// Sends a node's process a signal that ends it, and waits for its end.
+    pub(crate) fn end(&mut self, node: usize, signal: &str) -> ExitStatus {
         let child = self.nodes[node].take().expect("it runs");
-        let asked = Command::new("kill").arg(child.id().to_string()).status().expect("there is a kill command");
-        assert!(asked.success());
+        send_signal(&child, signal);
         wait(child)
     }
 
@@ -158,7 +213,18 @@ impl Drop for Cluster {
             let _ = child.kill();
             let _ = child.wait();
         }
+        if std::thread::panicking() {
+            for node in 0..self.nodes.len() {
+                eprintln!("log of node {node}:\n{}", std::fs::read_to_string(self.log(node)).unwrap_or_default());
+            }
+        }
     }
+}
+
+/// Sends a signal to one process.
+pub(crate) fn send_signal(child: &Child, signal: &str) {
+    let sent = Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status();
+    assert!(sent.expect("there is a kill command").success());
 }
 
 /// Sends a request; none if there is no answer.
@@ -174,6 +240,24 @@ pub(crate) fn request(url: &str, method: &str, body: Option<Value>) -> Option<An
     let status = response.status().as_u16();
     let text = response.body_mut().read_to_string().ok()?;
     Some(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) })
+}
+
+/// Sends bytes to `address` as they are, and takes apart what comes back until the other side closes. None if that is no answer.
+pub(crate) fn raw(address: &str, request: &[u8]) -> Option<Answer> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(request).ok()?;
+    answer(stream)
+}
+
+/// Reads one answer, to the end of the connection.
+pub(crate) fn answer(mut stream: impl Read) -> Option<Answer> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some(Answer { status, body: serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned())) })
 }
 
 /// The first line that a child prints.
@@ -199,12 +283,4 @@ pub(crate) fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T 
         assert!(Instant::now() < end, "waited {PATIENCE:?} for {what}");
         std::thread::park_timeout(Duration::from_millis(20));
     }
-}
-
-/// Runs the node with arguments that it must refuse: exit status not 0, and one line that says why.
-pub(crate) fn refusal(arguments: &[&str], directory: &Path) -> String {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_node")).args(arguments).current_dir(directory).output().expect("it runs");
-    assert!(!output.status.success(), "{arguments:?}");
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }

@@ -1,4 +1,5 @@
-use super::{FILE, Status, fingerprint, resolved, status, verify, write};
+use super::digest::resolved;
+use super::{FILE, PACKAGES, Status, fingerprint, status, verify, write};
 use crate::report::samples;
 use std::{fs, path::Path};
 
@@ -79,6 +80,26 @@ fn whatever_can_change_a_verdict_changes_the_digest_and_nothing_else_does() {
 }
 
 #[test]
+fn the_protocol_is_the_model_with_what_it_depends_on() {
+    let root = workspace();
+    let protocol = || fingerprint(root.path()).unwrap().protocol;
+    let first = protocol();
+    for (file, from, to, counts) in [
+        ("model/src/replica/acceptor.rs", "acceptor", "other", true),
+        ("Cargo.lock", "checksum = \"cc\"", "checksum = \"ab\"", true),
+        ("model/Cargo.toml", "[dependencies]", "[features]\na = []\n[dependencies]", true),
+        ("spec/src/scopes/mod.rs", "scopes", "other", false),
+        ("spec/Cargo.toml", "[dependencies]", "[features]\na = []\n[dependencies]", false),
+        ("Cargo.lock", "checksum = \"dd\"", "checksum = \"ab\"", false),
+    ] {
+        let before = fs::read_to_string(root.path().join(file)).unwrap();
+        put(root.path(), file, &before.replacen(from, to, 1));
+        assert_eq!(protocol() != first, counts, "{file}: {from} to {to}");
+        put(root.path(), file, &before);
+    }
+}
+
+#[test]
 fn a_record_matches_its_own_run_and_says_what_differs() {
     let root = workspace();
     let now = fingerprint(root.path()).unwrap();
@@ -119,5 +140,5 @@ fn what_cannot_be_read_is_said_in_one_line() {
 #[test]
 fn a_dependency_that_the_lock_lacks_is_named() {
     let lock = LOCK.replace("name = \"imbl\"", "name = \"other\"").parse().unwrap();
-    assert_eq!(resolved(&lock).unwrap_err(), "Cargo.lock lacks imbl: build first");
+    assert_eq!(resolved(&lock, &PACKAGES).unwrap_err(), "Cargo.lock lacks imbl: build first");
 }

@@ -1,0 +1,172 @@
+//! The connections of clients: how many there may be, how long they may be silent, and how they end.
+
+use super::answer::{Fail, Reply};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::io::{self, Write};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Sleep, sleep, timeout};
+use warp::{Filter, Rejection};
+
+/// A connection on which no request begins for so long is closed; so is one whose headers take so long.
+const IDLE: Duration = Duration::from_secs(60);
+/// A client that takes nothing of its answer for so long is given up.
+const STALLED: Duration = Duration::from_secs(30);
+/// Connections over the limit that are told so at a time; what is over that is closed without a word.
+const TURNED_AWAY_MAX: usize = 64;
+/// How long being turned away may take.
+const TURNED_AWAY: Duration = Duration::from_secs(1);
+/// The pause after a connection cannot be taken: as a rule there are no more file descriptors.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until `stop` is true; then takes no more, and ends when what is open is finished.
+pub(super) async fn serve(
+    routes: impl Filter<Extract = (Reply,), Error = Rejection> + Clone + Send + Sync + 'static,
+    listener: TcpListener,
+    connections_max: usize,
+    mut stop: watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(connections_max));
+    let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
+    loop {
+        let stream = tokio::select! {
+            stream = listener.accept() => stream,
+            () = stopped(&mut stop) => break,
+        };
+        let stream = match stream {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot take a client's connection");
+                sleep(PAUSE).await;
+                continue;
+            }
+        };
+        if let Ok(place) = places.clone().try_acquire_owned() {
+            let (routes, stop) = (routes.clone(), stop.clone());
+            tokio::spawn(async move {
+                let _place = place;
+                metrics::gauge!("paxos_http_connections").increment(1);
+                one(routes, stream, stop).await;
+                metrics::gauge!("paxos_http_connections").decrement(1);
+            });
+        } else {
+            metrics::counter!("paxos_http_connections_refused_total").increment(1);
+            if let Ok(place) = turned_away.clone().try_acquire_owned() {
+                tokio::spawn(async move {
+                    let _place = place;
+                    let _ = timeout(TURNED_AWAY, turn_away(stream, connections_max)).await;
+                });
+            }
+        }
+    }
+    drop(listener);
+    let all = u32::try_from(connections_max).expect("the configuration bounds it");
+    let _ = places.acquire_many(all).await;
+}
+
+/// Resolves when the node is to stop.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Serves one connection to its end.
+async fn one(
+    routes: impl Filter<Extract = (Reply,), Error = Rejection> + Clone + Send + Sync + 'static,
+    stream: TcpStream,
+    mut stop: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let stream = TokioIo::new(Patient { stream, stalled: None });
+    let service = TowerToHyperService::new(warp::service(routes));
+    let connection =
+        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(IDLE).serve_connection(stream, service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a client's connection broke off");
+    }
+}
+
+/// Answers that there are too many, whatever is asked.
+async fn turn_away(mut stream: TcpStream, connections_max: usize) -> io::Result<()> {
+    let why =
+        format!("the node has {connections_max} connections, as many as it takes; the request was not carried out");
+    let reply = Fail::new(503, why).into_reply();
+    let mut bytes = Vec::new();
+    let length = reply.body().len();
+    write!(
+        bytes,
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    )?;
+    bytes.extend_from_slice(reply.body());
+    stream.write_all(&bytes).await?;
+    stream.shutdown().await?;
+    // What the client still sends is read, since closing upon it would take the answer back.
+    let mut rest = [0; 4096];
+    while stream.read(&mut rest).await? > 0 {}
+    Ok(())
+}
+
+/// A stream that fails when the other side takes nothing for [`STALLED`].
+struct Patient {
+    stream: TcpStream,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    fn watch<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.stalled = None;
+            return polled;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALLED)));
+        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.watch(cx, polled)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.watch(cx, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
