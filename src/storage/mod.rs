@@ -4,9 +4,12 @@
 //! [`Store::commit`] returns, the value survives a crash of the process and of the machine.
 
 mod codec;
+#[cfg(test)]
+mod damage;
 pub mod identity;
 pub mod lmdb;
 pub mod memory;
+mod pages;
 #[cfg(test)]
 mod tests;
 
@@ -48,6 +51,8 @@ pub enum OpenError {
         /// Whose it is, and whose it should be.
         why: String,
     },
+    /// There is no room for what has to be written when it is opened.
+    NoRoom(PathBuf, String),
     /// What it holds cannot be trusted.
     Damaged(PathBuf, String),
 }
@@ -55,15 +60,32 @@ pub enum OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            OpenError::Directory(path, why) => write!(f, "cannot use the data directory {}: {why}", path.display()),
-            OpenError::InUse(path) => write!(f, "the data directory {} is in use by another process", path.display()),
+            OpenError::Directory(path, why) => write!(
+                f,
+                "cannot use the data directory {}: {why}. Make it a directory that this node can write, or name another one",
+                path.display()
+            ),
+            OpenError::InUse(path) => write!(
+                f,
+                "the data directory {} is in use by another process: stop that first, or name another directory",
+                path.display()
+            ),
             OpenError::Newer { path, found } => write!(
                 f,
                 "{} is in format {found}, and this program reads up to {}: run the version that wrote it, or a later one",
                 path.display(),
                 identity::FORMAT
             ),
-            OpenError::Foreign { path, why } => write!(f, "{} is another node's: {why}", path.display()),
+            OpenError::Foreign { path, why } => write!(
+                f,
+                "{} is another node's: {why}. Start the node that it belongs to, or name another directory",
+                path.display()
+            ),
+            OpenError::NoRoom(path, why) => write!(
+                f,
+                "there is no room for a store in {}: {why}. Make room, or configure a larger store; nothing was changed",
+                path.display()
+            ),
             OpenError::Damaged(path, why) => write!(
                 f,
                 "{} is damaged: {why}. It is left as it is. Restore it from a copy, or replace the node: a node that lost its \
