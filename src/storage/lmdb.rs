@@ -18,7 +18,7 @@
 
 use super::codec::{decode, encode};
 use super::identity::{FORMAT, Identity};
-use super::{CommitError, OpenError, Store, pages};
+use super::{CommitError, OpenError, Store, Usage, pages};
 use crate::Stored;
 use heed::types::Bytes;
 use heed::{Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
@@ -38,6 +38,11 @@ const IDENTITY: &[u8] = b"identity";
 const MARKS: &[u8] = b"marks";
 const STAMP: &[u8] = b"stamp";
 const FILE: &str = "data.mdb";
+/// Room in the map that the log does not get, so that a replica whose log is at its limit can still raise its marks, and read on.
+const MARKS_BYTES: usize = 1 << 20;
+/// A file that takes as much of the disk for the same purpose: it is given up when the disk is full.
+const RESERVE: &str = "reserve";
+const RESERVE_BYTES: usize = 256 << 10;
 /// In the order of their bytes.
 const TREES: [&str; 3] = ["log", "meta", "votes"];
 
@@ -62,6 +67,7 @@ pub struct LmdbStore {
     votes: Records,
     /// What is on the disk.
     committed: Option<Stored>,
+    usage: Usage,
     /// Held as long as the store is open for writing, so that no other process opens it so.
     _lock: Option<Lock>,
 }
@@ -116,6 +122,8 @@ impl LmdbStore {
     ) -> Result<Self, OpenError> {
         if lock.is_some() {
             reserve_readers(path).map_err(|error| unusable(path, &error))?;
+            // Where there is no room for it now, there may be some later.
+            let _ = reserve(path);
         }
         let env = environment(path, bytes_max)?;
         let damaged = |error: heed::Error| OpenError::Damaged(path.into(), error.to_string());
@@ -125,9 +133,13 @@ impl LmdbStore {
             None => Err(OpenError::Damaged(path.into(), format!("it lacks the tree {name}"))),
         };
         let [log, meta, votes]: [Records; 3] = [open(TREES[0])?, open(TREES[1])?, open(TREES[2])?];
+        let usage = Usage {
+            used: used([meta, log, votes], &txn).map_err(damaged)?,
+            limit: bytes_max.unwrap_or_default() as u64,
+        };
         // Or the handles of the databases would end with it.
         txn.commit().map_err(damaged)?;
-        Ok(LmdbStore { path: path.into(), identity, env, meta, log, votes, committed: None, _lock: lock })
+        Ok(LmdbStore { path: path.into(), identity, env, meta, log, votes, committed: None, usage, _lock: lock })
     }
 
     fn damaged(&self, why: impl ToString) -> OpenError {
@@ -148,7 +160,9 @@ impl LmdbStore {
         let log = self.read_slots(&txn, "log", self.log)?;
         let accepted: OrdMap<Slot, Ballot> = self.read_slots(&txn, "votes", self.votes)?;
         let Marks { promised, promised_at, decided, incarnation } = marks;
-        let hole = (0..decided).find(|slot| !log.contains_key(slot));
+        // In order, and so without a look-up each.
+        let hole = (0..decided).zip(log.keys().map(Some).chain(std::iter::repeat(None)));
+        let hole = hole.into_iter().find(|(slot, found)| *found != Some(slot)).map(|(slot, _)| slot);
         let loose = accepted.keys().find(|slot| **slot < decided || !log.contains_key(*slot));
         if let Some(slot) = hole.or(loose.copied()) {
             return Err(self.damaged(format!("slot {slot} of {decided} decided is missing, or voted for twice")));
@@ -220,13 +234,64 @@ impl Store for LmdbStore {
     }
 
     fn commit(&mut self, value: &Stored) -> Result<(), CommitError> {
+        let committed = self.try_commit(value);
+        if matches!(committed, Err(CommitError::Full(_))) {
+            let _ = fs::remove_file(self.path.join(RESERVE));
+        }
+        committed
+    }
+
+    fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    fn has_room(&mut self) -> bool {
+        self.usage.used + RESERVE_BYTES as u64 <= self.usage.limit && reserve(&self.path).is_ok()
+    }
+}
+
+impl LmdbStore {
+    fn try_commit(&mut self, value: &Stored) -> Result<(), CommitError> {
         let failed = |error| commit_error(&self.path, error);
         let mut txn = self.env.write_txn().map_err(failed)?;
         self.write(&mut txn, value).map_err(failed)?;
+        let used = used([self.meta, self.log, self.votes], &txn).map_err(failed)?;
+        let grows = self.committed.as_ref().is_none_or(|before| !before.log.ptr_eq(&value.log));
+        if grows && used > self.usage.limit {
+            return Err(CommitError::Full(format!("the configured limit of {} bytes is reached", self.usage.limit)));
+        }
         txn.commit().map_err(failed)?;
         self.committed = Some(value.clone());
+        self.usage.used = used;
         Ok(())
     }
+}
+
+/// What the trees take of the file.
+fn used(trees: [Records; 3], txn: &RoTxn<'_>) -> heed::Result<u64> {
+    let mut bytes = 0;
+    for tree in trees {
+        let stat = tree.stat(txn)?;
+        bytes += (stat.branch_pages + stat.leaf_pages + stat.overflow_pages) as u64 * u64::from(stat.page_size);
+    }
+    Ok(bytes)
+}
+
+/// Takes the reserve of the disk, if it was given up. That is also how it is asked whether there is room: no other answer takes in
+/// quotas, reserved blocks and thin volumes.
+fn reserve(path: &Path) -> std::io::Result<()> {
+    let file = path.join(RESERVE);
+    if fs::metadata(&file).is_ok_and(|metadata| metadata.len() == RESERVE_BYTES as u64) {
+        return Ok(());
+    }
+    let taken = fs::File::create(&file).and_then(|mut file| {
+        file.write_all(&vec![1; RESERVE_BYTES])?;
+        file.sync_all()
+    });
+    if taken.is_err() {
+        let _ = fs::remove_file(&file);
+    }
+    taken
 }
 
 fn commit_error(path: &Path, error: heed::Error) -> CommitError {
@@ -290,6 +355,9 @@ fn make(path: &Path, identity: &Identity, bytes_max: usize) -> Result<(), OpenEr
             return Err(OpenError::Damaged(path.into(), why));
         }
     }
+    if bytes_max < RESERVE_BYTES {
+        return Err(OpenError::NoRoom(path.into(), "its configured size is too small".into()));
+    }
     let place = tempfile::Builder::new().prefix("new-").tempdir_in(path).map_err(directory)?;
     reserve_readers(place.path()).map_err(directory)?;
     let fill = || -> heed::Result<()> {
@@ -315,9 +383,6 @@ fn make(path: &Path, identity: &Identity, bytes_max: usize) -> Result<(), OpenEr
     };
     fill().map_err(|error| match error {
         heed::Error::Io(error) => directory(error),
-        heed::Error::Mdb(MdbError::MapFull) => {
-            OpenError::NoRoom(path.into(), "its configured size is too small".into())
-        }
         error => OpenError::Directory(path.into(), error.to_string()),
     })?;
     fs::rename(place.path().join(FILE), path.join(FILE)).map_err(directory)?;
@@ -396,7 +461,7 @@ fn map(path: &Path, bytes_max: Option<usize>) -> heed::Result<Env<WithoutTls>> {
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
     options.max_dbs(3);
     match bytes_max {
-        Some(bytes_max) => options.map_size(bytes_max),
+        Some(bytes_max) => options.map_size(bytes_max.next_multiple_of(MARKS_BYTES) + MARKS_BYTES),
         // SAFETY: of the flags of LMDB this one takes away only the right to write.
         None => unsafe { options.flags(EnvFlags::READ_ONLY) },
     };

@@ -26,8 +26,31 @@ pub trait Store: Send + 'static {
     /// What was committed last; none if nothing ever was. Reads all of it: for the start, and after a failed commit.
     fn load(&mut self) -> Result<Option<Stored>, OpenError>;
 
-    /// Makes `value` durable, all of it or none.
+    /// Makes `value` durable, all of it or none. A store that has no more room for the log keeps a little for the marks beside it, as
+    /// far as that is up to it.
     fn commit(&mut self, value: &Stored) -> Result<(), CommitError>;
+
+    /// How much of the store is taken.
+    fn usage(&self) -> Usage;
+
+    /// Whether a commit may succeed again after one found no room.
+    fn has_room(&mut self) -> bool;
+}
+
+/// How much of a store is taken, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// What the stored value takes, with everything that keeps it in order.
+    pub used: u64,
+    /// What it may take.
+    pub limit: u64,
+}
+
+impl Usage {
+    /// Whether clients' values are to be refused: nine tenths are taken. The rest is for deletes, and for what is under way.
+    pub fn is_nearly_full(self) -> bool {
+        self.used >= self.limit - self.limit / 10
+    }
 }
 
 /// Why a store cannot be used. Nothing in it was changed.
