@@ -175,3 +175,50 @@ fn trees_that_are_missing_are_not_made_anew() {
     let durable = Durable::clone(&subject.stored);
     assert!(!durable.accepted.is_empty(), "there were votes to lose");
 }
+
+/// What is looked through must never find fault with a store that only LMDB wrote.
+#[test]
+fn a_store_that_lives_long_is_never_called_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(directory.path());
+    store.load().unwrap();
+    let mut stored = Durable::clone(&value(300, 1));
+    // The same each time: multiplied by an odd number, all numbers come up.
+    let mut state = 1u64;
+    let mut next = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for round in 2..700u64 {
+        for _ in 0..next(12) {
+            let slot = next(900);
+            let length = if next(5) == 0 { next(60_000) } else { next(400) };
+            match next(4) {
+                0 if slot > stored.decided => {
+                    stored.accepted.remove(&slot);
+                    stored.log.remove(&slot);
+                }
+                1 if slot > stored.decided => {
+                    stored.log.insert(slot, entry(slot, length as usize));
+                    stored.accepted.insert(slot, stored.promised);
+                }
+                _ => {
+                    stored.log.insert(slot % 300, entry(slot, length as usize));
+                }
+            }
+        }
+        stored.promised.round = round;
+        let committed = Arc::new(stored.clone());
+        store.commit(&committed).unwrap();
+        if next(20) == 0 {
+            let mut much = stored.clone();
+            much.log.insert(1000, entry(1000, 2 * ROOM));
+            assert!(store.commit(&Arc::new(much)).is_err(), "there is not so much room");
+        }
+        if round % 7 == 0 {
+            drop(store);
+            store = LmdbStore::open(directory.path(), "c", 1, ROOM + (next(4) as usize) * PAGE * 100).unwrap();
+            assert!(store.load() == Ok(Some(committed)), "round {round}");
+        }
+    }
+}

@@ -341,7 +341,7 @@ fn unusable(path: &Path, error: &std::io::Error) -> OpenError {
 }
 
 /// Makes a store that nothing was committed to, in a directory that holds nothing.
-fn make(path: &Path, identity: &Identity, bytes_max: usize) -> Result<(), OpenError> {
+pub(super) fn make(path: &Path, identity: &Identity, bytes_max: usize) -> Result<(), OpenError> {
     let directory = |error| unusable(path, &error);
     for item in fs::read_dir(path).map_err(directory)? {
         let item = item.map_err(directory)?;

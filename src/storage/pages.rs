@@ -5,7 +5,8 @@
 //! which votes are missing. So the file is read first, by ordinary reads that only can fail:
 //!
 //! - each tree is walked from the newest meta page: page numbers, flags, offsets, sizes, depth, order of keys and all counts;
-//! - each page up to the last belongs to exactly one tree or is free, so that nothing that is used can be written over;
+//! - no page belongs to two trees, or to one and is free, so that nothing that is used can be written over (one that is neither is
+//!   only lost room);
 //! - each commit leaves its transaction's number in a record with a checksum, and both meta pages must agree with theirs. The
 //!   pages of the last transaction but one are never written over, so that this can be asked for after any crash.
 //!
@@ -71,7 +72,7 @@ pub(super) fn look_through(file: &File, names: &[&str]) -> Checked<[Snapshot; 2]
     }
     let mut walk = Walk::new(file, &newest)?;
     let whole = walk.snapshot(&newest, names, true)?;
-    walk.check_partition(&newest)?;
+    walk.check_disjoint(&newest)?;
     let before = Walk::new(file, &older)?.snapshot(&older, names, false)?;
     Ok([whole, before])
 }
@@ -219,8 +220,8 @@ impl<'f> Walk<'f> {
         Ok(Snapshot { transaction: from.transaction, meta })
     }
 
-    /// Whether every page belongs to one tree of `meta`, or is free once.
-    fn check_partition(&mut self, meta: &Meta) -> Checked<()> {
+    /// Whether no page is used twice, or used and free.
+    fn check_disjoint(&mut self, meta: &Meta) -> Checked<()> {
         let mut lists = Vec::new();
         self.tree("free", &meta.free, by_number, &mut |key, value| {
             if key.len() != 8 || !(1..=meta.transaction).contains(&u64_at(key, 0)) {
@@ -248,7 +249,7 @@ impl<'f> Walk<'f> {
                 None => None,
             };
             let free = free.ok_or("a list of free pages is too short")?;
-            if !free.is_sorted_by(|a, b| a > b) {
+            if !free.is_sorted_by(|a, b| a > b) || free.first().is_some_and(|page| *page > self.last_page) {
                 return Err("a list of free pages is not in order".into());
             }
             self.taken.extend(free.iter().map(|page| (*page, 1)));
@@ -256,13 +257,10 @@ impl<'f> Walk<'f> {
         self.taken.sort_unstable();
         let mut next = 2;
         for (first, count) in &self.taken {
-            if *first != next {
-                return Err(format!("page {} is used twice, or not at all", next.min(*first)));
+            if *first < next {
+                return Err(format!("page {first} is used twice, or used and free"));
             }
             next = first + count;
-        }
-        if next != self.last_page + 1 {
-            return Err(format!("page {next} is not used"));
         }
         Ok(())
     }

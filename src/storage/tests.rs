@@ -123,6 +123,21 @@ fn a_directory_that_cannot_be_used_is_refused() {
 }
 
 #[test]
+fn a_newer_store_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let newer = Identity { format: FORMAT + 1, ..Identity::new("c", 1) };
+    lmdb::make(directory.path(), &newer, ROOM).unwrap();
+    let file = directory.path().join("data.mdb");
+    let before = fs::read(&file).unwrap();
+    for error in [LmdbStore::open(directory.path(), "c", 1, ROOM).err(), lmdb::peek(directory.path()).err()] {
+        let error = error.expect("it is refused");
+        assert_eq!(error, OpenError::Newer { path: directory.path().into(), found: FORMAT + 1 });
+        assert!(error.to_string().contains("run the version that wrote it"), "{error}");
+    }
+    assert!(fs::read(&file).unwrap() == before);
+}
+
+#[test]
 fn a_missing_directory_is_made_and_a_store_is_whole_from_the_beginning() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a").join("b");
