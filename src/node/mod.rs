@@ -12,6 +12,7 @@ mod disk;
 mod handle;
 mod room;
 mod run;
+mod sizes;
 mod timers;
 
 pub use clients::{Answered, Overloaded};

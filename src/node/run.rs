@@ -4,8 +4,9 @@ use super::Peers;
 use super::batch::Batch;
 use super::clients::{Answered, Clients};
 use super::disk::{self, Order, Report};
-use super::handle::{Ask, Delivered, NodeHandle, Status, brings_values};
+use super::handle::{Ask, Delivered, NodeHandle, Status};
 use super::room::Room;
+use super::sizes;
 use super::timers::Timers;
 use crate::storage::Store;
 use crate::{Machine, Msg, Request, Stored};
@@ -67,7 +68,7 @@ impl Outlet {
             match message {
                 Message::Reply { number, outcome } => self.clients.answer(number, Answered::Outcome(outcome)),
                 message if dst == self.id => mine.push(message),
-                message => self.peers.send(dst, message),
+                message => self.peers.send(dst, sizes::shorten(message)),
             }
         }
         mine
@@ -279,7 +280,7 @@ impl Running {
 
     fn take_ask(&mut self, (number, request): Ask) {
         let Some(left) = self.clients.admit(number, now()) else { return };
-        if self.room.refuses_values() && brings_values(&request) {
+        if self.room.refuses_values() && sizes::brings_values(&request) {
             self.clients.answer(number, Answered::Full);
             return;
         }

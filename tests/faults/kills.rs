@@ -152,3 +152,23 @@ fn all_die_at_once_and_go_on() {
         }
     }
 }
+
+#[test]
+fn a_node_that_missed_more_than_fits_into_a_message_catches_up() {
+    let network = Network::default();
+    let stores: Vec<GateStore> = (0..3).map(GateStore::new).collect();
+    let start = |id: usize| network.start(id, 3, quick(), stores[id].reopened());
+    let nodes = [start(0), start(1)];
+    let value = "v".repeat(1 << 20);
+    for number in 0..70 {
+        assert_eq!(nodes[number % 2].put(&format!("k{number}"), &value), 1);
+    }
+    let behind = start(2);
+    for number in [0, 69] {
+        let (val, ver) = behind.read(&format!("k{number}"));
+        assert_eq!((val.len(), ver), (1 << 20, 1));
+    }
+    for node in nodes.into_iter().chain([behind]) {
+        node.stop().expect("it ends well");
+    }
+}
