@@ -224,7 +224,8 @@ impl Disk {
         match disk.run("mount", &["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"]) {
             Ok(()) => Some(disk),
             Err(why) => {
-                println!("SKIPPED: no file system can be mounted here: {why}");
+                // Not by `println`, which is shown only where a test fails.
+                let _ = writeln!(std::io::stderr(), "SKIPPED: no file system can be mounted here: {why}");
                 None
             }
         }
