@@ -50,7 +50,8 @@ pub struct Config {
     pub requests_max: usize,
     /// How long a request may take if it does not say so itself.
     pub request_timeout_ms: u32,
-    /// How large a node's store may grow, in MiB. This much address space is reserved.
+    /// How large a node's store may grow, in MiB. This much address space is reserved. From nine tenths on clients' values are refused,
+    /// and deletes still taken.
     pub store_max_mib: usize,
 }
 

@@ -101,6 +101,24 @@ fn a_node_whose_disk_hangs_can_be_stopped() {
 }
 
 #[test]
+fn more_large_writes_at_once_than_fit_into_a_message_are_all_done() {
+    let network = Network::default();
+    let start = |id| network.start(id, 3, paxos_model::replica::Options::default(), GateStore::new(id as u64));
+    let nodes = [start(0), start(1), start(2)];
+    // There is no leader yet: whatever is taken in by then is proposed as one entry.
+    let value = "v".repeat(1 << 20);
+    let write = |number: usize| nodes[number % 3].handle.request(put(&format!("k{number}"), &value), 60_000);
+    let answers: Vec<_> = (0..100).map(|number| write(number).expect("the queue has room")).collect();
+    for answer in answers {
+        let answer = answered(answer);
+        assert_eq!(crate::network::version(&answer), Some(1), "{answer:?}");
+    }
+    for node in nodes {
+        node.stop().expect("it ends well");
+    }
+}
+
+#[test]
 fn all_are_answered_when_a_node_stops() {
     for round in 0..5 {
         let nodes = Network::default().cluster(3);
