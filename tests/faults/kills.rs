@@ -77,7 +77,7 @@ fn killed_at(victim: usize, number: u64, death: Death) -> bool {
         assert_eq!(ver, sequence, "{victim} died {death:?} commit {number}: lost, or applied twice");
     }
     for node in nodes.iter().flatten() {
-        if node.thread.is_finished() {
+        if node.control.is_dead() {
             continue;
         }
         let read = until("a read", || {
@@ -85,7 +85,7 @@ fn killed_at(victim: usize, number: u64, death: Death) -> bool {
             match answer.map(crate::network::answered) {
                 Some(Answered::Outcome(Outcome::Answer { answer: Answer::Entry(entry), .. })) => Some(entry),
                 // It died now.
-                _ if node.thread.is_finished() => {
+                _ if node.control.is_dead() => {
                     Some(paxos_model::kv::Entry { key: "counter".into(), val: WRITES.to_string().into(), ver: WRITES })
                 }
                 _ => None,
