@@ -9,6 +9,7 @@ use super::room::Room;
 use super::sizes;
 use super::timers::Timers;
 use crate::storage::Store;
+use crate::transport::dropped;
 use crate::{Machine, Msg, Request, Stored};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
 use paxos_model::kv::Query;
@@ -371,6 +372,7 @@ impl Running {
             && out.iter().any(lacks_room)
         {
             self.state = Some(before);
+            dropped("store_full", "an input that would have had to be saved");
             return false;
         }
         self.state = Some(cow.into_owned());

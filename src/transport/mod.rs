@@ -12,7 +12,7 @@ pub mod udp;
 use crate::Msg;
 use crate::node::Peers;
 use codec::{Hello, MESSAGE_MAX, PROTOCOL};
-use notices::dropped;
+pub(crate) use notices::dropped;
 use pins::Pins;
 use serde::{Deserialize, Serialize};
 use stateright::actor::Id;
