@@ -7,6 +7,7 @@ use paxos::Request;
 use paxos::node::Answered;
 use paxos::storage::Usage;
 use paxos::storage::lmdb::LmdbStore;
+use std::io::Write;
 use std::path::Path;
 
 /// Deletes `key` until that is done; returns the version.
@@ -196,5 +197,55 @@ fn requests_that_bring_no_values_are_never_refused_for_want_of_room() {
     let act = paxos_model::replica::message::Act::OpenSession;
     let answer = node.answer(Request::Write { session: None, act }, 5000);
     assert!(matches!(answer, Answered::Outcome(paxos::Outcome::Done(_))), "{answer:?}");
+    node.stop().expect("it ends well");
+}
+
+/// A file system in memory of its own, which ends with this.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn run(&self, program: &str, arguments: &[&str]) -> bool {
+        let status = std::process::Command::new(program).args(arguments).arg(self.0.path()).status();
+        status.is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.run("umount", &["-l"]);
+    }
+}
+
+#[test]
+fn on_a_full_disk_a_node_reads_on_and_writes_again_when_there_is_room() {
+    let disk = Disk(tempfile::tempdir().unwrap());
+    if !disk.run("mount", &["-t", "tmpfs", "-o", "size=3m", "tmpfs"]) {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: no file system can be mounted here");
+        return;
+    }
+    let path = disk.0.path().join("node");
+    let value = "v".repeat(20_000);
+    let reads_all = |node: &Node, keys: u64| {
+        for key in 0..keys {
+            assert_eq!(node.read(&format!("k{key}")), (value.clone(), 1));
+        }
+    };
+    let node = on_disk(&Network::default(), 0, 1, &path, 64 * MIB);
+    let mut keys = 0;
+    until("it to be full", || match node.answer(put(&format!("k{keys}"), &value), 3000) {
+        Answered::Full => Some(()),
+        answer => {
+            keys += version(&answer).unwrap_or_default();
+            None
+        }
+    });
+    assert!(keys > 50, "{keys}");
+    reads_all(&node, keys);
+    assert!(disk.run("mount", &["-o", "remount,size=20m"]));
+    assert_eq!(until("room", || version(&node.answer(put("more", "v"), 3000))), 1);
+    reads_all(&node, keys);
+    node.stop().expect("it ends well");
+    let node = on_disk(&Network::default(), 0, 1, &path, 64 * MIB);
+    reads_all(&node, keys);
     node.stop().expect("it ends well");
 }
