@@ -53,7 +53,8 @@ pub struct Config {
     pub request_timeout_ms: u32,
     /// Connections of clients at a time.
     pub connections_max: usize,
-    /// How large a node's store may grow, in MiB. This much address space is reserved.
+    /// How large a node's store may grow, in MiB. This much address space is reserved. From nine tenths on clients' values are refused,
+    /// and deletes still taken.
     pub store_max_mib: usize,
 }
 

@@ -177,9 +177,10 @@ impl Service {
             Ok(Ok(Answered::Outcome(Outcome::Refused(why)))) => Err(Fail::refused(why)),
             Ok(Ok(Answered::Outcome(Outcome::Unknown(why)))) => Err(Fail::unknown(why)),
             Ok(Ok(Answered::Outcome(outcome))) => Ok(outcome),
-            Ok(Ok(Answered::Full)) => {
-                Err(Fail::new(503, "the store of this node is full; the request was not carried out"))
-            }
+            Ok(Ok(Answered::Full)) => Err(Fail::new(
+                503,
+                "the store of this node has no room for values, only for deletes; the request was not carried out",
+            )),
             Ok(Ok(Answered::Interrupted) | Err(_)) => {
                 Err(Fail::new(504, "the node was interrupted; the outcome is unknown"))
             }

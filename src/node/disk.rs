@@ -2,7 +2,7 @@
 
 use super::batch::Batch;
 use super::run::Outlet;
-use crate::storage::{CommitError, Store};
+use crate::storage::{CommitError, Store, Usage};
 use crate::{Msg, Stored};
 use crossbeam_channel::{Receiver, Sender};
 use std::sync::Arc;
@@ -14,18 +14,22 @@ pub(super) enum Order {
     Commit(Batch),
     /// Tell what is on the disk.
     Load,
+    /// Tell whether there is room again.
+    Probe,
 }
 
 /// What it answers, one for each order, in order.
 pub(super) enum Report {
-    /// The batch is durable and released; here is what it says to its own node.
-    Committed(Vec<Msg>),
+    /// The batch is durable and released; here is what it says to its own node, and how full the store is.
+    Committed(Vec<Msg>, Usage),
     /// There is no room: nothing of the batch was written or released.
     Full(String),
     /// The node must stop: it is not known what is on the disk, or it cannot be read.
     Failed(String),
     /// What is on the disk.
     Loaded(Option<Stored>),
+    /// Whether there is room, and how full the store is.
+    Room(bool, Usage),
 }
 
 #[allow(clippy::disallowed_methods, reason = "the time of a commit is measured; nothing depends on it")]
@@ -43,7 +47,7 @@ pub(super) fn work<S: Store>(mut store: S, outlet: &Arc<Outlet>, orders: &Receiv
                 let committed = store.commit(value);
                 metrics::histogram!("paxos_commit_seconds").record(begin.elapsed());
                 match committed {
-                    Ok(()) => Report::Committed(outlet.release(batch.after)),
+                    Ok(()) => Report::Committed(outlet.release(batch.after), store.usage()),
                     Err(CommitError::Full(why)) => Report::Full(why),
                     Err(error @ CommitError::Failed(_)) => Report::Failed(error.to_string()),
                 }
@@ -52,6 +56,7 @@ pub(super) fn work<S: Store>(mut store: S, outlet: &Arc<Outlet>, orders: &Receiv
                 Ok(value) => Report::Loaded(value),
                 Err(error) => Report::Failed(error.to_string()),
             },
+            Order::Probe => Report::Room(store.has_room(), store.usage()),
         };
         if reports.send(report).is_err() {
             return;

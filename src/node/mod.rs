@@ -9,11 +9,15 @@
 mod batch;
 mod clients;
 mod disk;
+mod handle;
+mod room;
 mod run;
+mod sizes;
 mod timers;
 
-pub use clients::Answered;
-pub use run::{Ended, NodeHandle, Settings, Status, start};
+pub use clients::{Answered, Overloaded};
+pub use handle::{NodeHandle, Status};
+pub use run::{Ended, Settings, start};
 
 use crate::Msg;
 use stateright::actor::Id;

@@ -4,11 +4,15 @@ use super::Peers;
 use super::batch::Batch;
 use super::clients::{Answered, Clients};
 use super::disk::{self, Order, Report};
+use super::handle::{Ask, Delivered, NodeHandle, Status};
+use super::room::Room;
+use super::sizes;
 use super::timers::Timers;
 use crate::storage::Store;
+use crate::transport::dropped;
 use crate::{Machine, Msg, Request, Stored};
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
-use paxos_model::replica::ballot::{Ballot, Slot};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
+use paxos_model::kv::Query;
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::message::Message;
 use paxos_model::replica::{Options, Replica, Role, State, Timer};
@@ -16,18 +20,23 @@ use stateright::actor::{Actor, Command as Output, Id, Out};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 /// The source of every client's request, which is no node's number.
 const CLIENT: usize = u32::MAX as usize;
 /// Inputs that are taken between two looks at the timers.
 const DRAIN_MAX: usize = 1024;
-/// Messages that wait for the disk; then no more inputs are taken until it is done.
+/// Messages that wait for the disk; then nothing more is stepped until it is done.
 const WAITING_MAX: usize = 16 * 1024;
-/// How long inputs that would save are dropped after the disk was full, before it is tried again.
+/// How long a timer is put off whose step would have saved where there is no room.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
+/// How often the loop looks at deadlines at least: those of requests that it cannot take in yet do not wake it.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long the disk may take for what is left when the node stops.
+const STOP_TIME: Duration = Duration::from_secs(5);
 
 /// What a node is started with.
 #[derive(Clone, Debug)]
@@ -42,78 +51,8 @@ pub struct Settings {
     pub inputs_max: usize,
 }
 
-/// What a node says of itself, as of its latest step.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    /// `leader`, `candidate` or `follower`.
-    pub role: &'static str,
-    /// Who is followed, itself included.
-    pub leader: Option<Id>,
-    /// The highest ballot promised.
-    pub ballot: Ballot,
-    /// Every slot below is decided here.
-    pub decided: Slot,
-    /// Every slot below is applied here.
-    pub applied: Slot,
-    /// Slots that the log holds.
-    pub log_slots: usize,
-    /// Requests of clients that are under way.
-    pub requests: usize,
-    /// Whether the store is full: what would have to be saved is not done.
-    pub full: bool,
-}
-
 /// How a node ended.
 pub type Ended = Result<(), String>;
-
-/// Something for the loop to take in.
-enum Ask {
-    Request { request: Request, timeout_ms: u32, client: oneshot::Sender<Answered> },
-    Stop,
-}
-
-/// What reaches a running node from outside.
-#[derive(Clone)]
-pub struct NodeHandle {
-    peers: Sender<(Id, Msg)>,
-    asks: Sender<Ask>,
-    status: watch::Receiver<Status>,
-}
-
-/// The loop has more to do than it can; nothing of the request was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Overloaded;
-
-impl NodeHandle {
-    /// A message from node `src` arrived, one of those that are exchanged between nodes. False if the queue is full: it is dropped.
-    pub fn deliver(&self, src: Id, message: Msg) -> bool {
-        self.peers.try_send((src, message)).is_ok()
-    }
-
-    /// Begins a request that is to be answered within `timeout_ms`.
-    pub fn request(&self, request: Request, timeout_ms: u32) -> Result<oneshot::Receiver<Answered>, Overloaded> {
-        let (client, answer) = oneshot::channel();
-        match self.asks.try_send(Ask::Request { request, timeout_ms, client }) {
-            Ok(()) => Ok(answer),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Overloaded),
-        }
-    }
-
-    /// How many inputs wait for the loop, by where they come from.
-    pub fn queued(&self) -> [(&'static str, usize); 2] {
-        [("peers", self.peers.len()), ("clients", self.asks.len())]
-    }
-
-    /// What the node says of itself, and how to learn when that changes.
-    pub fn status(&self) -> watch::Receiver<Status> {
-        self.status.clone()
-    }
-
-    /// Asks the node to stop. What its clients still wait for is answered with "unknown".
-    pub fn stop(&self) {
-        let _ = self.asks.send(Ask::Stop);
-    }
-}
 
 /// Where a step's outputs go once they may be seen.
 pub(super) struct Outlet {
@@ -128,7 +67,7 @@ impl Outlet {
         let mut mine = Vec::new();
         for (dst, message) in messages {
             match message {
-                Message::Reply { number, outcome } => self.clients.answer(number, outcome),
+                Message::Reply { number, outcome } => self.clients.answer(number, Answered::Outcome(outcome)),
                 message if dst == self.id => mine.push(message),
                 message => self.peers.send(dst, message),
             }
@@ -145,6 +84,7 @@ pub fn start<S: Store>(
 ) -> Result<(NodeHandle, JoinHandle<Ended>), String> {
     settings.options.validate()?;
     let stored = store.load().map_err(|error| error.to_string())?;
+    let room = Room::new(store.usage());
     let clients = Arc::new(Clients::default());
     let outlet = Arc::new(Outlet { id: settings.id, peers, clients: clients.clone() });
     let (orders, for_disk) = bounded(1);
@@ -153,13 +93,23 @@ pub fn start<S: Store>(
     let disk = thread::Builder::new().name("disk".into());
     let disk = disk.spawn(move || disk::work(store, &disk_outlet, &for_disk, &done));
     let disk = disk.map_err(|error| format!("cannot start the disk thread: {error}"))?;
-    let (peer_sender, peer_inputs) = bounded(settings.inputs_max);
-    let (asks, ask_inputs) = bounded(settings.inputs_max);
+    let (peer_sender, peers) = bounded(settings.inputs_max);
+    let (ask_sender, asks) = bounded(settings.inputs_max);
+    let (stop, stopping) = bounded(1);
     let (publish, status) = watch::channel(Status::default());
-    let handle = NodeHandle { peers: peer_sender, asks, status };
+    let inbox_bytes = Arc::new(AtomicUsize::new(0));
+    let handle = NodeHandle {
+        peers: peer_sender,
+        inbox_bytes: inbox_bytes.clone(),
+        asks: ask_sender,
+        stop,
+        clients: clients.clone(),
+        status,
+    };
     let replica = Replica::new(settings.configuration, settings.options);
     let actor = thread::Builder::new().name("actor".into());
     let actor = actor.spawn(move || {
+        let _closing = Closing(clients.clone());
         let mut timers = Timers::default();
         let mut batch = Batch::default();
         let state = recover(&replica, settings.id, stored, &mut timers, &mut batch);
@@ -171,28 +121,40 @@ pub fn start<S: Store>(
             batch,
             mine: VecDeque::new(),
             disk: Disk::Idle,
-            full_until: None,
-            requests: 0,
+            room,
             outlet,
             clients,
             orders,
             reports,
-            peers: peer_inputs,
-            asks: ask_inputs,
+            peers,
+            inbox_bytes,
+            asks,
+            stopping,
             publish,
         };
         let ended = running.run();
-        running.clients.interrupt_below(u64::MAX);
+        let hangs = running.disk == Disk::Busy && ended.is_err();
         drop(running);
-        let _ = disk.join();
+        if !hangs {
+            let _ = disk.join();
+        }
         ended
     });
     let actor = actor.map_err(|error| format!("cannot start the actor thread: {error}"))?;
     Ok((handle, actor))
 }
 
+/// Answers every client when the actor thread ends, however it does.
+struct Closing(Arc<Clients>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 #[allow(clippy::disallowed_methods, reason = "the loop is where the clock enters")]
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     Instant::now()
 }
 
@@ -213,16 +175,15 @@ struct Running {
     /// Released messages of this node to itself.
     mine: VecDeque<Msg>,
     disk: Disk,
-    /// The store was full: until then, what would save is dropped.
-    full_until: Option<Instant>,
-    /// The number of the latest request.
-    requests: u64,
+    room: Room,
     outlet: Arc<Outlet>,
     clients: Arc<Clients>,
     orders: Sender<Order>,
     reports: Receiver<Report>,
-    peers: Receiver<(Id, Msg)>,
+    peers: Receiver<Delivered>,
+    inbox_bytes: Arc<AtomicUsize>,
     asks: Receiver<Ask>,
+    stopping: Receiver<()>,
     publish: watch::Sender<Status>,
 }
 
@@ -270,62 +231,84 @@ impl Running {
             while let Ok(report) = self.reports.try_recv() {
                 self.take_report(report)?;
             }
-            if !self.drain() {
+            if self.stopping.try_recv().is_ok() {
                 return self.finish();
             }
+            self.drain();
             self.run_timers();
             self.hand_over();
             self.tell();
-            if self.mine.is_empty() && !self.wait()? {
+            if (self.mine.is_empty() || self.is_stalled()) && !self.wait()? {
                 return self.finish();
             }
         }
     }
 
-    /// Takes in what is at hand. False when the node is asked to stop.
-    fn drain(&mut self) -> bool {
-        while let Some(message) = self.mine.pop_front() {
+    /// Whether so much waits for the disk that nothing more is stepped.
+    fn is_stalled(&self) -> bool {
+        self.batch.len() >= WAITING_MAX
+    }
+
+    /// Takes in what is at hand.
+    fn drain(&mut self) {
+        while !self.is_stalled()
+            && let Some(message) = self.mine.pop_front()
+        {
             self.step(Step::Message(self.id, message));
         }
         for _ in 0..DRAIN_MAX {
-            if self.batch.len() >= WAITING_MAX {
-                break;
+            if self.is_stalled() {
+                return;
             }
             let peer = self.peers.try_recv();
-            let ask = self.asks.try_recv();
-            if peer.is_err() && ask.is_err() {
-                break;
+            let ask = if self.clients.admits() { self.asks.try_recv().ok() } else { None };
+            if peer.is_err() && ask.is_none() {
+                return;
             }
-            if let Ok((src, message)) = peer {
-                self.step(Step::Message(src, message));
+            if let Ok(delivered) = peer {
+                self.take_delivered(delivered);
             }
-            match ask {
-                Ok(Ask::Stop) => return false,
-                Ok(ask) => self.take_ask(ask),
-                Err(_) => {}
+            if let Some(ask) = ask {
+                self.take_ask(ask);
             }
         }
-        true
     }
 
-    fn take_ask(&mut self, ask: Ask) {
-        if let Ask::Request { request, timeout_ms, client } = ask {
-            self.requests += 1;
-            self.clients.insert(self.requests, client);
-            let message = Message::Request { number: self.requests, timeout_ms, request };
-            if !self.step(Step::Message(Id::from(CLIENT), message)) {
-                self.clients.refuse_full(self.requests);
-            }
+    fn take_delivered(&mut self, (src, message, bytes): Delivered) {
+        self.inbox_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.step(Step::Message(src, message));
+    }
+
+    fn take_ask(&mut self, (number, request): Ask) {
+        let Some(left) = self.clients.admit(number, now()) else { return };
+        if self.room.refuses_values() && sizes::brings_values(&request) {
+            self.clients.answer(number, Answered::Full);
+            return;
+        }
+        // Rounded up: no deadline before its time.
+        let timeout_ms = u32::try_from(left.as_millis() + 1).unwrap_or(u32::MAX);
+        let message = Message::Request { number, timeout_ms, request };
+        if !self.step(Step::Message(Id::from(CLIENT), message)) {
+            self.clients.answer(number, Answered::Full);
         }
     }
 
     fn run_timers(&mut self) {
         let now = now();
-        while let Some(timer) = self.timers.pop(now) {
+        while !self.is_stalled()
+            && let Some(timer) = self.timers.pop(now)
+        {
             if !self.step(Step::Timer(timer.clone())) {
                 self.timers.set(timer, FULL_PAUSE..FULL_PAUSE, now);
             }
         }
+        self.clients.end_overdue(now);
+    }
+
+    fn order(&mut self, order: Order) {
+        assert_eq!(self.disk, Disk::Idle, "the disk does one thing at a time");
+        self.disk = Disk::Busy;
+        self.orders.send(order).expect("the disk thread lives as long as this one");
     }
 
     /// Releases what may be released, and gives the disk its next batch.
@@ -337,55 +320,59 @@ impl Running {
         self.mine.extend(self.outlet.release(before));
         if self.batch.save.is_some() {
             let batch = std::mem::take(&mut self.batch);
-            self.disk = Disk::Busy;
-            self.orders.send(Order::Commit(batch)).expect("the disk thread lives as long as this one");
+            self.order(Order::Commit(batch));
+        } else if self.room.next_look().is_some_and(|at| at <= now()) {
+            self.order(Order::Probe);
         }
     }
 
     fn take_report(&mut self, report: Report) -> Result<(), String> {
         self.disk = Disk::Idle;
         match report {
-            Report::Committed(mine) => {
+            Report::Committed(mine, usage) => {
                 self.mine.extend(mine);
-                if self.full_until.take().is_some() {
-                    tracing::info!("the store has room again");
-                }
+                self.room.committed(usage);
             }
             Report::Full(why) => {
                 tracing::warn!(%why, "the store is full: this node goes on from what is stored, and saves nothing for now");
-                self.full_until = Some(now() + FULL_PAUSE);
-                self.batch = Batch::default();
-                self.mine.clear();
-                self.disk = Disk::Busy;
-                self.orders.send(Order::Load).expect("the disk thread lives as long as this one");
+                self.order(Order::Load);
             }
-            Report::Loaded(stored) => {
-                self.batch = Batch::default();
-                let state = recover(&self.replica, self.id, stored, &mut self.timers, &mut self.batch);
-                self.state = Some(state);
-                self.clients.interrupt_below(self.requests + 1);
-            }
+            Report::Loaded(stored) => self.begin_anew(stored),
+            Report::Room(room, usage) => self.room.looked(room, usage, now()),
             Report::Failed(why) => return Err(why),
         }
         Ok(())
     }
 
+    /// Goes on from `stored`, as after a crash: nothing that was stepped since is seen. The store is full.
+    fn begin_anew(&mut self, stored: Option<Stored>) {
+        self.room.found_full(stored.as_ref(), now());
+        self.batch = Batch::default();
+        self.mine.clear();
+        self.state = Some(recover(&self.replica, self.id, stored, &mut self.timers, &mut self.batch));
+        self.clients.interrupt_admitted();
+        // What a life saves before its first answer it saves now, while that is all there is to save: once it has learned what
+        // is not stored either, there may be no room for both, and reads would not go on. Nobody waits for number 0.
+        let request = Request::Read(Query::Get("".into()));
+        self.step(Step::Message(Id::from(CLIENT), Message::Request { number: 0, timeout_ms: 1, request }));
+    }
+
     /// Steps the replica. False if the input was dropped, since it would have saved where there is no room.
     fn step(&mut self, step: Step) -> bool {
         let state = self.state.take().expect("the state is back after every step");
-        let full = self.full_until.is_some_and(|until| now() < until);
-        let before = full.then(|| state.clone());
+        let before = self.room.is_full().then(|| state.clone());
         let mut cow = Cow::Owned(state);
         let mut out = Out::new();
         match step {
             Step::Message(src, message) => self.replica.on_msg(self.id, &mut cow, src, message, &mut out),
             Step::Timer(timer) => self.replica.on_timeout(self.id, &mut cow, &timer, &mut out),
         }
-        let saves = out.iter().any(|output| matches!(output, Output::Save(_)));
+        let lacks_room = |output: &_| matches!(output, Output::Save(value) if self.room.lacks_room_for(value));
         if let Some(before) = before
-            && saves
+            && out.iter().any(lacks_room)
         {
             self.state = Some(before);
+            dropped("store_full", "an input that would have had to be saved");
             return false;
         }
         self.state = Some(cow.into_owned());
@@ -395,22 +382,26 @@ impl Running {
 
     /// Waits for something to do. False when the node is asked to stop.
     fn wait(&mut self) -> Result<bool, String> {
-        let pause = self.timers.next().map_or(Duration::from_secs(1), |at| at.saturating_duration_since(now()));
-        let stalled = self.batch.len() >= WAITING_MAX;
+        let stalled = self.is_stalled();
+        let timer = if stalled { None } else { self.timers.next() };
+        let look = if self.disk == Disk::Idle { self.room.next_look() } else { None };
+        let next = [timer, look, self.clients.next_due()].into_iter().flatten().min();
+        let pause = next.map_or(LOOK, |at| at.saturating_duration_since(now()).min(LOOK));
         let (no_peers, no_asks) = (never(), never());
-        let (peers, asks) = if stalled { (&no_peers, &no_asks) } else { (&self.peers, &self.asks) };
+        let peers = if stalled { &no_peers } else { &self.peers };
+        let asks = if stalled || !self.clients.admits() { &no_asks } else { &self.asks };
         select! {
             recv(self.reports) -> report => match report {
                 Ok(report) => self.take_report(report)?,
                 Err(_) => return Err("the disk thread ended".into()),
             },
-            recv(peers) -> input => if let Ok((src, message)) = input {
-                self.step(Step::Message(src, message));
+            recv(peers) -> delivered => if let Ok(delivered) = delivered {
+                self.take_delivered(delivered);
             },
-            recv(asks) -> ask => match ask {
-                Ok(Ask::Stop) | Err(_) => return Ok(false),
-                Ok(ask) => self.take_ask(ask),
+            recv(asks) -> ask => if let Ok(ask) = ask {
+                self.take_ask(ask);
             },
+            recv(self.stopping) -> _ => return Ok(false),
             default(pause) => {}
         }
         Ok(true)
@@ -418,15 +409,28 @@ impl Running {
 
     /// Releases and commits what was stepped, and ends.
     fn finish(&mut self) -> Ended {
-        while self.disk == Disk::Busy || self.batch.len() > 0 || self.batch.save.is_some() {
+        let end = now() + STOP_TIME;
+        loop {
             self.hand_over();
             self.mine.clear();
-            if self.disk == Disk::Busy {
-                let report = self.reports.recv().map_err(|_| "the disk thread ended".to_owned())?;
-                self.take_report(report)?;
+            if self.disk == Disk::Idle {
+                return Ok(());
+            }
+            let next = self.clients.next_due().map_or(end, |at| at.min(end));
+            match self.reports.recv_deadline(next) {
+                Ok(Report::Failed(why)) => return Err(why),
+                Ok(Report::Full(_)) => {
+                    self.disk = Disk::Idle;
+                    return Ok(());
+                }
+                Ok(_) => self.disk = Disk::Idle,
+                Err(RecvTimeoutError::Disconnected) => return Err("the disk thread ended".into()),
+                Err(RecvTimeoutError::Timeout) if now() >= end => {
+                    return Err(format!("the disk did not answer for {STOP_TIME:?}"));
+                }
+                Err(RecvTimeoutError::Timeout) => self.clients.end_overdue(now()),
             }
         }
-        Ok(())
     }
 
     /// Publishes what changed.
@@ -445,7 +449,7 @@ impl Running {
             applied: state.executor.applied,
             log_slots: state.durable.log.len(),
             requests: state.gateway.writes.len() + state.gateway.reads.len(),
-            full: self.full_until.is_some(),
+            full: self.room.refuses_values(),
         };
         self.publish.send_if_modified(|known| {
             let changed = *known != node;

@@ -1,7 +1,7 @@
 //! A store in memory, for tests and for clusters that need not outlive their process.
 
 use super::identity::Identity;
-use super::{CommitError, OpenError, Store};
+use super::{CommitError, OpenError, Store, Usage};
 use crate::Stored;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,5 +31,12 @@ impl Store for MemoryStore {
     fn commit(&mut self, value: &Stored) -> Result<(), CommitError> {
         *self.value.lock().unwrap_or_else(PoisonError::into_inner) = Some(value.clone());
         Ok(())
+    }
+    fn usage(&self) -> Usage {
+        Usage { used: 0, limit: u64::MAX }
+    }
+
+    fn has_room(&mut self) -> bool {
+        true
     }
 }

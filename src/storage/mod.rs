@@ -4,9 +4,12 @@
 //! [`Store::commit`] returns, the value survives a crash of the process and of the machine.
 
 mod codec;
+#[cfg(test)]
+mod damage;
 pub mod identity;
 pub mod lmdb;
 pub mod memory;
+mod pages;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +26,31 @@ pub trait Store: Send + 'static {
     /// What was committed last; none if nothing ever was. Reads all of it: for the start, and after a failed commit.
     fn load(&mut self) -> Result<Option<Stored>, OpenError>;
 
-    /// Makes `value` durable, all of it or none.
+    /// Makes `value` durable, all of it or none. A store that has no more room for the log keeps a little for the marks beside it, as
+    /// far as that is up to it.
     fn commit(&mut self, value: &Stored) -> Result<(), CommitError>;
+
+    /// How much of the store is taken.
+    fn usage(&self) -> Usage;
+
+    /// Whether a commit may succeed again after one found no room.
+    fn has_room(&mut self) -> bool;
+}
+
+/// How much of a store is taken, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// What the stored value takes, with everything that keeps it in order.
+    pub used: u64,
+    /// What it may take.
+    pub limit: u64,
+}
+
+impl Usage {
+    /// Whether clients' values are to be refused: nine tenths are taken. The rest is for deletes, and for what is under way.
+    pub fn is_nearly_full(self) -> bool {
+        self.used >= self.limit - self.limit / 10
+    }
 }
 
 /// Why a store cannot be used. Nothing in it was changed.
@@ -48,6 +74,8 @@ pub enum OpenError {
         /// Whose it is, and whose it should be.
         why: String,
     },
+    /// There is no room for what has to be written when it is opened.
+    NoRoom(PathBuf, String),
     /// What it holds cannot be trusted.
     Damaged(PathBuf, String),
 }
@@ -55,15 +83,32 @@ pub enum OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            OpenError::Directory(path, why) => write!(f, "cannot use the data directory {}: {why}", path.display()),
-            OpenError::InUse(path) => write!(f, "the data directory {} is in use by another process", path.display()),
+            OpenError::Directory(path, why) => write!(
+                f,
+                "cannot use the data directory {}: {why}. Make it a directory that this node can write, or name another one",
+                path.display()
+            ),
+            OpenError::InUse(path) => write!(
+                f,
+                "the data directory {} is in use by another process: stop that first, or name another directory",
+                path.display()
+            ),
             OpenError::Newer { path, found } => write!(
                 f,
                 "{} is in format {found}, and this program reads up to {}: run the version that wrote it, or a later one",
                 path.display(),
                 identity::FORMAT
             ),
-            OpenError::Foreign { path, why } => write!(f, "{} is another node's: {why}", path.display()),
+            OpenError::Foreign { path, why } => write!(
+                f,
+                "{} is another node's: {why}. Start the node that it belongs to, or name another directory",
+                path.display()
+            ),
+            OpenError::NoRoom(path, why) => write!(
+                f,
+                "there is no room for a store in {}: {why}. Make room, or configure a larger store; nothing was changed",
+                path.display()
+            ),
             OpenError::Damaged(path, why) => write!(
                 f,
                 "{} is damaged: {why}. It is left as it is. Restore it from a copy, or replace the node: a node that lost its \

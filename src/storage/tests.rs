@@ -9,12 +9,13 @@ use paxos_model::replica::ballot::Ballot;
 use paxos_model::replica::durable::Durable;
 use paxos_model::replica::message::{Act, Entry, Operation, OperationId, SessionId};
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-const ROOM: usize = 16 << 20;
+pub(super) const ROOM: usize = 16 << 20;
 
-fn entry(number: u64, length: usize) -> Entry<Command> {
+pub(super) fn entry(number: u64, length: usize) -> Entry<Command> {
     let put = paxos_model::kv::Put { key: format!("k{number}").into(), val: "v".repeat(length).into(), ver: None };
     let act = Act::Apply(Command::Write { puts: vec![put], atomic: false });
     let id = OperationId { session: SessionId { slot: 0, position: 0 }, sequence: number };
@@ -22,7 +23,7 @@ fn entry(number: u64, length: usize) -> Entry<Command> {
 }
 
 /// A value with a log of `decided` slots and one vote after them.
-fn value(decided: u64, round: u64) -> Durable<Command> {
+pub(super) fn value(decided: u64, round: u64) -> Durable<Command> {
     let ballot = Ballot { round, node: 1.into() };
     let mut value =
         Durable { promised: ballot, promised_at: decided / 2, decided, incarnation: round, ..Durable::default() };
@@ -33,7 +34,7 @@ fn value(decided: u64, round: u64) -> Durable<Command> {
     value
 }
 
-fn open(path: &Path) -> LmdbStore {
+pub(super) fn open(path: &Path) -> LmdbStore {
     LmdbStore::open(path, "c", 1, ROOM).expect("the store opens")
 }
 
@@ -102,6 +103,10 @@ fn another_nodes_store_is_refused() {
     assert!(refused("d", 1).contains("cluster \"c\""), "{}", refused("d", 1));
     let newer = Identity { format: FORMAT + 1, ..Identity::new("c", 1) };
     assert!(matches!(newer.check(directory.path(), "c", 1), Err(OpenError::Newer { .. })));
+    for format in [FORMAT, FORMAT - 1] {
+        let known = Identity { format, ..Identity::new("c", 1) };
+        assert_eq!(known.check(directory.path(), "c", 1), Ok(()));
+    }
 }
 
 #[test]
@@ -111,8 +116,58 @@ fn a_directory_that_cannot_be_used_is_refused() {
     fs::write(&file, "").unwrap();
     let refused = LmdbStore::open(&file, "c", 1, ROOM).err();
     assert!(matches!(refused, Some(OpenError::Directory(..))), "{refused:?}");
+    let below = LmdbStore::open(&file.join("below"), "c", 1, ROOM).err();
+    assert!(matches!(below, Some(OpenError::Directory(..))), "{below:?}");
     let nothing = lmdb::peek(&directory.path().join("nothing")).unwrap_err();
     assert!(nothing.to_string().contains("no store"), "{nothing}");
+}
+
+#[test]
+fn a_newer_store_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let newer = Identity { format: FORMAT + 1, ..Identity::new("c", 1) };
+    lmdb::make(directory.path(), &newer, ROOM).unwrap();
+    let file = directory.path().join("data.mdb");
+    let before = fs::read(&file).unwrap();
+    for error in [LmdbStore::open(directory.path(), "c", 1, ROOM).err(), lmdb::peek(directory.path()).err()] {
+        let error = error.expect("it is refused");
+        assert_eq!(error, OpenError::Newer { path: directory.path().into(), found: FORMAT + 1 });
+        assert!(error.to_string().contains("run the version that wrote it"), "{error}");
+    }
+    assert!(fs::read(&file).unwrap() == before);
+}
+
+#[test]
+fn a_missing_directory_is_made_and_a_store_is_whole_from_the_beginning() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a").join("b");
+    let mut store = LmdbStore::open(&path, "c", 1, ROOM).unwrap();
+    assert_eq!(store.load(), Ok(None));
+    let identity = store.identity();
+    drop(store);
+    assert_eq!(open(&path).identity(), identity);
+    let names: Vec<_> = fs::read_dir(&path).unwrap().map(|item| item.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| !name.to_string_lossy().starts_with("new-")), "{names:?}");
+}
+
+#[test]
+fn a_store_that_was_removed_is_not_begun_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(directory.path()));
+    fs::write(directory.path().join("peers.json"), "{}").unwrap();
+    fs::remove_file(directory.path().join("data.mdb")).unwrap();
+    fs::remove_file(directory.path().join("lock.mdb")).unwrap();
+    let refused = LmdbStore::open(directory.path(), "c", 1, ROOM).err().unwrap().to_string();
+    assert!(refused.contains("is there without the store"), "{refused}");
+    assert!(!directory.path().join("data.mdb").exists());
+}
+
+#[test]
+fn a_store_too_small_to_be_made_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let refused = LmdbStore::open(directory.path(), "c", 1, 16 << 10).err();
+    assert!(matches!(refused, Some(OpenError::NoRoom(..))), "{refused:?}");
+    assert_eq!(open(directory.path()).load(), Ok(None));
 }
 
 #[test]
@@ -157,4 +212,107 @@ fn a_full_store_changes_nothing_and_goes_on_when_it_is_opened_with_more_room() {
     store.load().unwrap();
     store.commit(&Arc::new(large.clone())).unwrap();
     assert_eq!(store.load(), Ok(Some(Arc::new(large))));
+}
+
+/// A file system of its own, in memory.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    /// One of so many KiB; none, and it says why, where the machine does not let one be made.
+    fn new(kib: usize) -> Option<Disk> {
+        let disk = Disk(tempfile::tempdir().unwrap());
+        match disk.run("mount", &["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"]) {
+            Ok(()) => Some(disk),
+            Err(why) => {
+                // Not by `println`, which is shown only where a test fails.
+                let _ = writeln!(std::io::stderr(), "SKIPPED: no file system can be mounted here: {why}");
+                None
+            }
+        }
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> Result<(), String> {
+        let output = std::process::Command::new(program)
+            .args(arguments)
+            .arg(self.0.path())
+            .output()
+            .map_err(|why| why.to_string())?;
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    }
+
+    /// Takes all room but so many KiB.
+    fn fill(&self, but_kib: usize) {
+        let mut filler = vec![0; but_kib << 10];
+        let spare = self.0.path().join("spare");
+        fs::write(&spare, &filler).unwrap();
+        filler.resize(4096, 0);
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(self.0.path().join("filler")).unwrap();
+        while file.write_all(&filler).is_ok() {}
+        fs::remove_file(spare).unwrap();
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.0.path().join("filler")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = self.run("umount", &["-l"]);
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_nothing_is_lost() {
+    let Some(disk) = Disk::new(4 << 10) else { return };
+    let path = disk.0.path().join("node");
+    let mut store = open(&path);
+    store.load().unwrap();
+    let saved = Arc::new(value(10, 1));
+    store.commit(&saved).unwrap();
+    disk.fill(64);
+    let mut large = Durable::clone(&saved);
+    large.log.insert(11, entry(11, 1 << 20));
+    let large = Arc::new(large);
+    for _ in 0..3 {
+        let full = store.commit(&large);
+        assert!(matches!(full, Err(CommitError::Full(_))), "{full:?}");
+        assert_eq!(store.load(), Ok(Some(saved.clone())));
+    }
+    let mut marks = Durable::clone(&saved);
+    marks.incarnation += 1;
+    let marks = Arc::new(marks);
+    store.commit(&marks).expect("there is room for a little");
+    drop(store);
+    let mut store = open(&path);
+    assert_eq!(store.load(), Ok(Some(marks)), "it opens on a full disk");
+    disk.free();
+    store.commit(&large).unwrap();
+    assert_eq!(store.load(), Ok(Some(large)));
+}
+
+#[test]
+fn a_store_that_cannot_be_made_on_a_full_disk_is_made_when_there_is_room() {
+    let Some(disk) = Disk::new(1 << 10) else { return };
+    let path = disk.0.path().join("node");
+    for room in [0, 4, 8, 12, 16, 20, 28] {
+        disk.fill(room);
+        if let Some(refused) = LmdbStore::open(&path, "c", 1, ROOM).err() {
+            assert!(matches!(refused, OpenError::NoRoom(..)), "{refused:?}");
+        }
+        disk.free();
+    }
+    assert_eq!(open(&path).load(), Ok(None));
+}
+
+#[test]
+fn a_read_only_directory_is_refused() {
+    let Some(disk) = Disk::new(1 << 10) else { return };
+    let path = disk.0.path().join("node");
+    drop(open(&path));
+    disk.run("mount", &["-o", "remount,ro"]).unwrap();
+    for path in [path, disk.0.path().join("new")] {
+        let refused = LmdbStore::open(&path, "c", 1, ROOM).err().unwrap().to_string();
+        assert!(refused.contains("Read-only") && refused.contains(&path.display().to_string()), "{refused}");
+    }
 }

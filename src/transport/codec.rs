@@ -41,11 +41,34 @@ pub fn decode(bytes: &[u8]) -> Option<Msg> {
     }
 }
 
+/// What is mixed into the checksums of a connection's frames, so that each frame is known to be of the node, store, cluster and
+/// version that the connection was introduced with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seal(u32);
+
+impl Seal {
+    /// Of introductions themselves, and of datagrams, which carry theirs.
+    pub const NONE: Seal = Seal(0);
+
+    /// Of the frames that follow `hello`.
+    pub fn of(hello: &Hello) -> Seal {
+        Seal(crc32fast::hash(&postcard::to_stdvec(hello).expect("a hello has a form in bytes")))
+    }
+
+    /// The checksum of a frame's body.
+    pub fn checksum(self, body: &[u8]) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&self.0.to_le_bytes());
+        hasher.update(body);
+        hasher.finalize()
+    }
+}
+
 /// Appends the frame of `body` to `to`.
-pub fn frame(to: &mut Vec<u8>, body: &[u8]) {
+pub fn frame(to: &mut Vec<u8>, seal: Seal, body: &[u8]) {
     let length = u32::try_from(body.len()).expect("a message is shorter than 4 GiB");
     to.extend_from_slice(&length.to_le_bytes());
-    to.extend_from_slice(&crc32fast::hash(body).to_le_bytes());
+    to.extend_from_slice(&seal.checksum(body).to_le_bytes());
     to.extend_from_slice(body);
 }
 
@@ -53,62 +76,4 @@ pub fn frame(to: &mut Vec<u8>, body: &[u8]) {
 pub fn header(bytes: [u8; HEADER]) -> (usize, u32) {
     let [a, b, c, d, e, f, g, h] = bytes;
     (u32::from_le_bytes([a, b, c, d]) as usize, u32::from_le_bytes([e, f, g, h]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use paxos_model::replica::ballot::Ballot;
-    use paxos_model::replica::message::{Entry, Request, Vote};
-    use proptest::prelude::*;
-
-    fn messages() -> Vec<Msg> {
-        let ballot = Ballot { round: 300, node: 2.into() };
-        let vote = Vote { slot: 7, ballot, entry: Entry::Noop };
-        vec![
-            Message::Prepare { ballot },
-            Message::Promise { ballot, first: 5, votes: vec![vote] },
-            Message::Accept { ballot, slot: u64::MAX, entry: Entry::Noop },
-            Message::Heartbeat { ballot, decided: 5, round: 1 },
-            Message::Decided { from: 3, entries: vec![Entry::Noop, Entry::Noop] },
-            Message::Forward { operations: Vec::new().into(), relayed: true },
-        ]
-    }
-
-    #[test]
-    fn what_is_encoded_is_decoded_and_nothing_longer_or_shorter() {
-        for message in messages() {
-            let bytes = encode(&message).expect("it is small");
-            assert_eq!(decode(&bytes).as_ref(), Some(&message));
-            assert_eq!(decode(&[bytes.as_slice(), &[0]].concat()), None, "{message:?} and a byte");
-            assert!((0..bytes.len()).all(|length| decode(&bytes[..length]) != Some(message.clone())));
-        }
-    }
-
-    #[test]
-    fn requests_and_replies_are_not_let_in() {
-        let request = Message::Request {
-            number: 1,
-            timeout_ms: 1,
-            request: Request::Read(paxos_model::kv::Query::Get("k".into())),
-        };
-        assert_eq!(decode(&encode(&request).expect("it is small")), None);
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_a_message_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            if let Some(message) = decode(&bytes) {
-                prop_assert_eq!(decode(&encode(&message).expect("it is small")), Some(message));
-            }
-        }
-
-        #[test]
-        fn altered_messages_do_no_harm(which in 0..6usize, at in 0..64usize, with in any::<u8>()) {
-            let mut bytes = encode(&messages()[which]).expect("it is small");
-            let at = at % bytes.len();
-            bytes[at] ^= with;
-            let _ = decode(&bytes);
-        }
-    }
 }

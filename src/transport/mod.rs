@@ -2,13 +2,17 @@
 //! again what matters.
 
 pub mod codec;
+#[cfg(test)]
+mod codec_tests;
+mod notices;
 pub mod pins;
 pub mod tcp;
 pub mod udp;
 
 use crate::Msg;
 use crate::node::Peers;
-use codec::{Hello, PROTOCOL};
+use codec::{Hello, MESSAGE_MAX, PROTOCOL};
+pub(crate) use notices::dropped;
 use pins::Pins;
 use serde::{Deserialize, Serialize};
 use stateright::actor::Id;
@@ -106,11 +110,6 @@ impl Book {
     }
 }
 
-/// Notes that something was dropped, and why.
-pub(crate) fn dropped(reason: &'static str) {
-    metrics::counter!("paxos_dropped_total", "reason" => reason).increment(1);
-}
-
 /// A bounded queue to one peer.
 struct Lane {
     sender: mpsc::Sender<Arc<[u8]>>,
@@ -133,8 +132,8 @@ impl Lanes {
 
     fn push(&self, dst: Id, encoded: Vec<u8>) {
         match self.0.get(&dst) {
-            Some(lane) => lane.push(encoded.into()),
-            None => dropped("unknown_peer"),
+            Some(lane) => lane.push(dst, encoded.into()),
+            None => dropped("unknown_peer", format_args!("a message for node {dst:?}, which is no peer")),
         }
     }
 }
@@ -158,13 +157,16 @@ impl Lane {
     }
 
     /// Queues an encoded message, or drops it.
-    fn push(&self, encoded: Arc<[u8]>) {
+    fn push(&self, dst: Id, encoded: Arc<[u8]>) {
         let length = encoded.len();
         if self.bytes.fetch_add(length, Ordering::Relaxed) + length > LANE_BYTES
             || self.sender.try_send(encoded).is_err()
         {
             self.bytes.fetch_sub(length, Ordering::Relaxed);
-            dropped("queue_full");
+            dropped(
+                "queue_full",
+                format_args!("more waits for node {dst:?} than {LANE_MESSAGES} messages or {LANE_BYTES} bytes"),
+            );
         }
     }
 }
@@ -193,7 +195,7 @@ impl Network {
 impl Peers for Network {
     fn send(&self, dst: Id, message: Msg) {
         let Some(encoded) = codec::encode(&message) else {
-            dropped("too_large");
+            dropped("too_large", format_args!("a message of more than {MESSAGE_MAX} bytes"));
             return;
         };
         if self.kind == Kind::Udp && encoded.len() <= udp::BODY_MAX {

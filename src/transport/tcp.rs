@@ -2,18 +2,21 @@
 //!
 //! A connection begins with a [`Hello`], which is answered by the other's, or by why it was rejected. Then frames follow.
 
-use super::codec::{self, HEADER, Hello, MESSAGE_MAX};
+use super::codec::{self, HEADER, Hello, MESSAGE_MAX, Seal};
+use super::notices::dropped;
 use super::pins::Pins;
-use super::{Book, LaneEnd, Lanes, Rejection, dropped};
+use super::{Book, LaneEnd, Lanes, Rejection};
 use crate::node::NodeHandle;
 use stateright::actor::Id;
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout};
 
 /// For how long a connection may take to be made and introduced.
 const HELLO_TIME: Duration = Duration::from_secs(5);
@@ -27,8 +30,8 @@ const IDLE: Duration = Duration::from_secs(10);
 const SILENT: Duration = Duration::from_secs(60);
 /// For how long a peer may take nothing of what is written.
 const WRITE_TIME: Duration = Duration::from_secs(10);
-/// Connections from peers at a time, for each member.
-const CONNECTIONS_PER_PEER: usize = 4;
+/// Connections that have not introduced themselves, at a time; then the oldest is given up for a new one.
+pub const STRANGERS_MAX: usize = 32;
 /// Bytes that are gathered for one write.
 const WRITE_BYTES: usize = 256 << 10;
 
@@ -49,11 +52,18 @@ async fn send_to(node: u64, address: String, mut lane: LaneEnd, book: Arc<Book>,
         let why = match timeout(HELLO_TIME, introduce(node, &address, &book, &pins)).await {
             Ok(Ok(stream)) => {
                 tracing::info!(node, %address, "connected");
-                last.clear();
-                pause = BACK_OFF.0;
-                match pump(stream, &mut lane).await {
+                let begun = Instant::now();
+                let seal = Seal::of(&Hello { to: node, ..book.me.clone() });
+                match pump(stream, seal, &mut lane).await {
                     Ok(()) => return,
-                    Err(error) => error.to_string(),
+                    Err(error) => {
+                        // One that lets in and hangs up at once is tried less and less often, too.
+                        if begun.elapsed() > BACK_OFF.1 {
+                            last.clear();
+                            pause = BACK_OFF.0;
+                        }
+                        error.to_string()
+                    }
                 }
             }
             Ok(Err(why)) => why,
@@ -78,7 +88,7 @@ async fn introduce(node: u64, address: &str, book: &Book, pins: &Pins) -> Result
     write(&mut stream, &postcard::to_stdvec(&hello).expect("a hello has a form in bytes"))
         .await
         .map_err(|error| error.to_string())?;
-    let answer = read(&mut stream, HELLO_MAX).await.map_err(|error| error.to_string())?;
+    let answer = read(&mut stream, Seal::NONE, HELLO_MAX).await.map_err(|error| error.to_string())?;
     let answer: Answer = postcard::from_bytes(&answer).map_err(|_| "it answers in another protocol".to_owned())?;
     let answer = answer.map_err(|rejection| format!("this node was rejected: {rejection}"))?;
     let from = answer.from;
@@ -87,126 +97,206 @@ async fn introduce(node: u64, address: &str, book: &Book, pins: &Pins) -> Result
 }
 
 /// Writes what is queued, as much as there is at a time. Ends well only when the queue is closed.
-async fn pump(mut stream: TcpStream, lane: &mut LaneEnd) -> io::Result<()> {
+async fn pump(mut stream: TcpStream, seal: Seal, lane: &mut LaneEnd) -> io::Result<()> {
+    let (mut from_peer, mut to_peer) = stream.split();
     let mut buffer = Vec::new();
     loop {
         buffer.clear();
-        match timeout(IDLE, lane.receiver.recv()).await {
+        let received = tokio::select! {
+            received = timeout(IDLE, lane.receiver.recv()) => received,
+            // It says nothing here; but its end is known before anything more is written and lost.
+            closed = from_peer.read_u8() => return Err(closed.err().unwrap_or(io::ErrorKind::InvalidData.into())),
+        };
+        match received {
             Ok(None) => return Ok(()),
             Ok(Some(message)) => {
                 let mut next = Some(message);
                 while let Some(message) = next {
                     lane.taken(message.len());
-                    codec::frame(&mut buffer, &message);
+                    codec::frame(&mut buffer, seal, &message);
                     next = if buffer.len() < WRITE_BYTES { lane.receiver.try_recv().ok() } else { None };
                 }
             }
-            Err(_) => codec::frame(&mut buffer, &[]),
+            Err(_) => codec::frame(&mut buffer, seal, &[]),
         }
         metrics::counter!("paxos_peer_sent_bytes_total").increment(buffer.len() as u64);
-        timeout(WRITE_TIME, stream.write_all(&buffer))
+        timeout(WRITE_TIME, to_peer.write_all(&buffer))
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     }
 }
 
+/// The connections that this node was asked for. Both sorts are bounded: strangers by their number, peers by being one each.
+#[derive(Default)]
+struct Connections {
+    next: u64,
+    /// In the order in which they came.
+    strangers: BTreeMap<u64, AbortHandle>,
+    peers: BTreeMap<Id, (u64, AbortHandle)>,
+}
+
+impl Connections {
+    /// A connection is taken. Returns whether an older one was given up for it.
+    fn take(&mut self, number: u64, task: AbortHandle) -> bool {
+        let oldest = if self.strangers.len() >= STRANGERS_MAX { self.strangers.pop_first() } else { None };
+        if let Some((_, oldest)) = &oldest {
+            oldest.abort();
+        }
+        self.strangers.insert(number, task);
+        oldest.is_some()
+    }
+
+    /// Connection `number` has introduced itself as `peer`: an earlier one of the same is given up, as the peer must have done.
+    fn introduced(&mut self, number: u64, peer: Id) {
+        if let Some(task) = self.strangers.remove(&number)
+            && let Some((_, earlier)) = self.peers.insert(peer, (number, task))
+        {
+            earlier.abort();
+        }
+    }
+
+    fn ended(&mut self, number: u64) {
+        self.strangers.remove(&number);
+        self.peers.retain(|_, (of, _)| *of != number);
+    }
+}
+
+/// The connections of a listener that is gone are given up with it.
+impl Drop for Connections {
+    fn drop(&mut self) {
+        let tasks = self.strangers.values().chain(self.peers.values().map(|(_, task)| task));
+        tasks.for_each(AbortHandle::abort);
+    }
+}
+
+/// What every connection that comes in works with.
+struct Listening {
+    book: Arc<Book>,
+    pins: Arc<Pins>,
+    node: NodeHandle,
+    connections: Mutex<Connections>,
+}
+
+impl Listening {
+    fn connections<T>(&self, work: impl FnOnce(&mut Connections) -> T) -> T {
+        work(&mut self.connections.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Takes connections from peers for as long as the node takes messages.
 pub async fn listen(listener: TcpListener, book: Arc<Book>, pins: Arc<Pins>, node: NodeHandle) {
-    let places = Arc::new(Semaphore::new((book.addresses.len() + 1) * CONNECTIONS_PER_PEER));
+    let listening = Arc::new(Listening { book, pins, node, connections: Mutex::default() });
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "cannot take a connection");
+                dropped("receive", format_args!("a connection cannot be taken: {error}"));
                 sleep(BACK_OFF.0).await;
                 continue;
             }
         };
-        let (book, pins, node) = (book.clone(), pins.clone(), node.clone());
-        tokio::spawn(async move {
-            let _place = place;
-            receive(stream, &book, &pins, &node).await;
+        // A connection does not keep the others alive: they end when the listener does.
+        let weak = Arc::downgrade(&listening);
+        let crowded = listening.connections(|connections| {
+            connections.next += 1;
+            let number = connections.next;
+            let task = tokio::spawn(async move {
+                if let Some(fault) = receive(stream, from, number, &weak).await {
+                    dropped(fault.0, format_args!("a connection from {from}: {}", fault.1));
+                }
+                if let Some(listening) = weak.upgrade() {
+                    listening.connections(|connections| connections.ended(number));
+                }
+            });
+            connections.take(number, task.abort_handle())
         });
+        if crowded {
+            dropped(
+                "strangers",
+                format_args!("{STRANGERS_MAX} connections have not introduced themselves, and another came"),
+            );
+        }
     }
 }
 
-async fn receive(mut stream: TcpStream, book: &Book, pins: &Pins, node: &NodeHandle) {
-    let src = match timeout(HELLO_TIME, welcome(&mut stream, book, pins)).await {
-        Ok(Ok(src)) => src,
-        Ok(Err(_)) | Err(_) => {
-            dropped("introduction");
-            return;
+/// What is to be said of a connection that is given up.
+type Fault = (&'static str, String);
+
+/// Takes one connection's messages until it ends, which is no fault, or has to be given up.
+async fn receive(mut stream: TcpStream, from: SocketAddr, number: u64, to: &Weak<Listening>) -> Option<Fault> {
+    let (src, seal) = {
+        let listening = to.upgrade()?;
+        match timeout(HELLO_TIME, welcome(&mut stream, &listening.book, &listening.pins)).await {
+            Ok(Ok(introduced)) => {
+                listening.connections(|connections| connections.introduced(number, introduced.0));
+                introduced
+            }
+            Ok(Err(fault)) => return Some(fault),
+            Err(_) => return Some(("introduction", format!("it did not introduce itself within {HELLO_TIME:?}"))),
         }
     };
+    tracing::debug!(peer = ?src, %from, "a peer connected");
     let mut stream = BufReader::with_capacity(WRITE_BYTES, stream);
     loop {
-        let body = match timeout(SILENT, read(&mut stream, MESSAGE_MAX)).await {
+        let body = match timeout(SILENT, read(&mut stream, seal, MESSAGE_MAX)).await {
             Ok(Ok(body)) => body,
-            Ok(Err(error)) => {
-                if error.kind() == io::ErrorKind::InvalidData {
-                    dropped("frame");
-                }
-                return;
-            }
-            Err(_) => return,
+            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => return Some(("frame", error.to_string())),
+            Ok(Err(_)) | Err(_) => return None,
         };
         if body.is_empty() {
             continue;
         }
         metrics::counter!("paxos_peer_received_bytes_total").increment(body.len() as u64);
-        match codec::decode(&body) {
-            Some(message) => {
-                if !node.deliver(src, message) {
-                    dropped("inputs_full");
-                }
-            }
-            None => {
-                dropped("undecodable");
-                return;
-            }
+        let Some(message) = codec::decode(&body) else {
+            return Some(("undecodable", format!("{} bytes that are no message", body.len())));
+        };
+        if !to.upgrade()?.node.deliver(src, message) {
+            dropped("inputs_full", "the node has more to do than it can");
         }
     }
 }
 
-/// Reads and answers a peer's introduction.
-async fn welcome(stream: &mut TcpStream, book: &Book, pins: &Pins) -> io::Result<Id> {
-    stream.set_nodelay(true)?;
-    let hello = read(stream, HELLO_MAX).await?;
-    let hello: Hello = postcard::from_bytes(&hello).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+/// Reads and answers a peer's introduction. Returns who it is, and the seal of its frames.
+async fn welcome(stream: &mut TcpStream, book: &Book, pins: &Pins) -> Result<(Id, Seal), Fault> {
+    let fault = |error: io::Error| ("introduction", error.to_string());
+    stream.set_nodelay(true).map_err(fault)?;
+    let hello = read(stream, Seal::NONE, HELLO_MAX).await.map_err(fault)?;
+    let hello: Hello =
+        postcard::from_bytes(&hello).map_err(|_| ("introduction", "it is in another protocol".into()))?;
     let checked = book.check(&hello, pins);
     let answer: Answer = match &checked {
         Ok(_) => Ok(Hello { to: hello.from, ..book.me.clone() }),
         Err(rejection) => Err(rejection.clone()),
     };
-    write(stream, &postcard::to_stdvec(&answer).expect("an answer has a form in bytes")).await?;
-    checked.map_err(|rejection| {
-        dropped(rejection.name());
-        tracing::warn!(from = hello.from, %rejection, "a connection was rejected");
-        io::Error::from(io::ErrorKind::PermissionDenied)
-    })
+    let answered = write(stream, &postcard::to_stdvec(&answer).expect("an answer has a form in bytes")).await;
+    let src = checked.map_err(|rejection| (rejection.name(), rejection.to_string()))?;
+    answered.map_err(fault)?;
+    Ok((src, Seal::of(&hello)))
 }
 
 async fn write(stream: &mut TcpStream, body: &[u8]) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(HEADER + body.len());
-    codec::frame(&mut bytes, body);
+    codec::frame(&mut bytes, Seal::NONE, body);
     stream.write_all(&bytes).await
 }
 
 /// Reads one frame of at most `length_max` bytes.
-async fn read<R: AsyncReadExt + Unpin>(stream: &mut R, length_max: usize) -> io::Result<Vec<u8>> {
+async fn read<R: AsyncRead + Unpin>(stream: &mut R, seal: Seal, length_max: usize) -> io::Result<Vec<u8>> {
     let mut header = [0; HEADER];
     stream.read_exact(&mut header).await?;
     let (length, checksum) = codec::header(header);
     if length > length_max {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame that is too large"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a frame of {length} bytes, and at most {length_max} are taken"),
+        ));
     }
     let mut body = Vec::new();
     stream.take(length as u64).read_to_end(&mut body).await?;
     if body.len() < length {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    if crc32fast::hash(&body) != checksum {
+    if seal.checksum(&body) != checksum {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame with a wrong checksum"));
     }
     Ok(body)

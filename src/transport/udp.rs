@@ -1,8 +1,9 @@
 //! UDP: a datagram for each message that fits in one.
 
-use super::codec::{self, HEADER, Hello};
+use super::codec::{self, HEADER, Hello, Seal};
+use super::notices::dropped;
 use super::pins::Pins;
-use super::{Book, LaneEnd, Lanes, dropped};
+use super::{Book, LaneEnd, Lanes};
 use crate::node::NodeHandle;
 use std::io;
 use std::net::SocketAddr;
@@ -38,16 +39,17 @@ async fn send_to(address: String, mut lane: LaneEnd, hello: Hello, socket: Arc<U
             to = resolve(&address, &socket).await;
         }
         let mut framed = Vec::with_capacity(HEADER + hello.len() + message.len());
-        codec::frame(&mut framed, &[hello.as_slice(), &message].concat());
+        codec::frame(&mut framed, Seal::NONE, &[hello.as_slice(), &message].concat());
         let sent = match to {
             Some(to) => socket.send_to(&framed, to).await,
             None => Err(io::ErrorKind::NotFound.into()),
         };
-        if let Ok(length) = sent {
-            metrics::counter!("paxos_peer_sent_bytes_total").increment(length as u64);
-        } else {
-            dropped("unreachable");
-            to = None;
+        match sent {
+            Ok(length) => metrics::counter!("paxos_peer_sent_bytes_total").increment(length as u64),
+            Err(error) => {
+                dropped("unreachable", format_args!("{address}/udp: {error}"));
+                to = None;
+            }
         }
     }
 }
@@ -62,29 +64,37 @@ async fn resolve(address: &str, socket: &UdpSocket) -> Option<SocketAddr> {
 pub async fn listen(socket: Arc<UdpSocket>, book: Arc<Book>, pins: Arc<Pins>, node: NodeHandle) {
     let mut buffer = vec![0; DATAGRAM_MAX];
     loop {
-        let length = match socket.recv_from(&mut buffer).await {
-            Ok((length, _)) => length,
+        let (length, from) = match socket.recv_from(&mut buffer).await {
+            Ok(received) => received,
             Err(error) => {
-                tracing::warn!(%error, "cannot receive datagrams");
+                dropped("receive", format_args!("datagrams cannot be received: {error}"));
                 sleep(PAUSE).await;
                 continue;
             }
         };
-        if let Err(reason) = take(&buffer[..length], &book, &pins, &node) {
-            dropped(reason);
+        if let Err((reason, why)) = take(&buffer[..length], &book, &pins, &node) {
+            dropped(reason, format_args!("a datagram from {from}: {why}"));
         }
     }
 }
 
-fn take(datagram: &[u8], book: &Book, pins: &Pins, node: &NodeHandle) -> Result<(), &'static str> {
-    let (header, body) = datagram.split_first_chunk::<HEADER>().ok_or("frame")?;
+/// What is to be said of a datagram that is not let in.
+type Fault = (&'static str, String);
+
+fn fault(reason: &'static str, why: &str) -> impl FnOnce() -> Fault {
+    move || (reason, why.to_owned())
+}
+
+fn take(datagram: &[u8], book: &Book, pins: &Pins, node: &NodeHandle) -> Result<(), Fault> {
+    let (header, body) = datagram.split_first_chunk::<HEADER>().ok_or_else(fault("frame", "it is too short"))?;
     let (length, checksum) = codec::header(*header);
-    if length != body.len() || crc32fast::hash(body) != checksum {
-        return Err("frame");
+    if length != body.len() || Seal::NONE.checksum(body) != checksum {
+        return Err(fault("frame", "its checksum does not match")());
     }
-    let (hello, message) = postcard::take_from_bytes::<Hello>(body).map_err(|_| "introduction")?;
-    let src = book.check(&hello, pins).map_err(|rejection| rejection.name())?;
+    let introduction = postcard::take_from_bytes::<Hello>(body);
+    let (hello, message) = introduction.map_err(|_| fault("introduction", "it is in another protocol")())?;
+    let src = book.check(&hello, pins).map_err(|rejection| (rejection.name(), rejection.to_string()))?;
     metrics::counter!("paxos_peer_received_bytes_total").increment(message.len() as u64);
-    let message = codec::decode(message).ok_or("undecodable")?;
-    if node.deliver(src, message) { Ok(()) } else { Err("inputs_full") }
+    let message = codec::decode(message).ok_or_else(fault("undecodable", "it cannot be decoded"))?;
+    if node.deliver(src, message) { Ok(()) } else { Err(fault("inputs_full", "the node has more to do than it can")()) }
 }

@@ -1,0 +1,125 @@
+//! What reaches a running node from outside: bounded queues, none of which blocks.
+
+use super::clients::{Answered, Clients, Overloaded};
+use super::run::now;
+use super::sizes;
+use crate::{Msg, Request};
+use crossbeam_channel::Sender;
+use paxos_model::replica::ballot::{Ballot, Slot};
+use stateright::actor::Id;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+
+/// Bytes of messages from peers that wait for the loop.
+const INBOX_BYTES: usize = 256 << 20;
+
+/// What a node says of itself, as of its latest step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// `leader`, `candidate` or `follower`.
+    pub role: &'static str,
+    /// Who is followed, itself included.
+    pub leader: Option<Id>,
+    /// The highest ballot promised.
+    pub ballot: Ballot,
+    /// Every slot below is decided here.
+    pub decided: Slot,
+    /// Every slot below is applied here.
+    pub applied: Slot,
+    /// Slots that the log holds.
+    pub log_slots: usize,
+    /// Requests of clients that are under way.
+    pub requests: usize,
+    /// Whether clients' values are refused, since the store is full or nearly so.
+    pub full: bool,
+}
+
+/// A message of a peer, and how many bytes it was.
+pub(super) type Delivered = (Id, Msg, usize);
+/// A client's request under its number.
+pub(super) type Ask = (u64, Request);
+
+/// What reaches a running node from outside.
+#[derive(Clone)]
+pub struct NodeHandle {
+    pub(super) peers: Sender<Delivered>,
+    pub(super) inbox_bytes: Arc<AtomicUsize>,
+    pub(super) asks: Sender<Ask>,
+    pub(super) stop: Sender<()>,
+    pub(super) clients: Arc<Clients>,
+    pub(super) status: watch::Receiver<Status>,
+}
+
+impl NodeHandle {
+    /// A message from node `src` arrived, one of those that are exchanged between nodes. False if the queue is full, and the message
+    /// dropped.
+    pub fn deliver(&self, src: Id, message: Msg) -> bool {
+        let bytes = sizes::of_message(&message);
+        let before = self.inbox_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before == 0 || before + bytes <= INBOX_BYTES;
+        let taken = fits && self.peers.try_send((src, message, bytes)).is_ok();
+        if !taken {
+            self.inbox_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// Begins a request, which is answered within `timeout_ms` or a moment after it.
+    pub fn request(&self, request: Request, timeout_ms: u32) -> Result<oneshot::Receiver<Answered>, Overloaded> {
+        let deadline = now() + Duration::from_millis(timeout_ms.into());
+        let (number, answer) = self.clients.insert(deadline, sizes::of_request(&request))?;
+        if self.asks.try_send((number, request)).is_err() {
+            self.clients.forget(number);
+            return Err(Overloaded);
+        }
+        Ok(answer)
+    }
+
+    /// How many inputs wait for the loop, by where they come from.
+    pub fn queued(&self) -> [(&'static str, usize); 2] {
+        [("peers", self.peers.len()), ("clients", self.asks.len())]
+    }
+
+    /// What the node says of itself, and how to learn when that changes.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Asks the node to stop. What its clients still wait for is answered with "unknown".
+    pub fn stop(&self) {
+        // A full queue holds the same already.
+        let _ = self.stop.try_send(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::sizes::tests::large;
+    use crossbeam_channel::bounded;
+    use paxos_model::replica::message::Message;
+
+    #[test]
+    fn what_waits_for_the_loop_is_bounded_in_bytes_and_in_number() {
+        let (peers, inbox) = bounded(10);
+        let (asks, _asked) = bounded(10);
+        let (stop, _stopping) = bounded(1);
+        let (_publish, status) = watch::channel(Status::default());
+        let (inbox_bytes, clients) = Default::default();
+        let handle = NodeHandle { peers, inbox_bytes, asks, stop, clients, status };
+        let from = Id::from(1);
+        assert!(
+            handle.deliver(from, Message::Forward { operations: vec![large(); 300].into(), relayed: false }),
+            "one may be as large as it is"
+        );
+        assert!(!handle.deliver(from, Message::Fetch { from: 0 }));
+        let (_, _, bytes) = inbox.recv().unwrap();
+        assert!(bytes > 300 << 20);
+        handle.inbox_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        assert!((0..10).all(|slot| handle.deliver(from, Message::Fetch { from: slot })));
+        assert!(!handle.deliver(from, Message::Fetch { from: 10 }), "nor more than so many");
+        assert!(handle.inbox_bytes.load(Ordering::Relaxed) < 10_000);
+    }
+}

@@ -1,0 +1,189 @@
+//! The codec over arbitrary messages of every variant.
+
+use super::codec::{self, HEADER, Hello, PROTOCOL, Seal};
+use crate::storage::identity::StoreId;
+use crate::{Command, Msg};
+use paxos_model::kv::{self, Put, Query, Reply, Written};
+use paxos_model::replica::ballot::Ballot;
+use paxos_model::replica::message::{
+    Act, Done, Entry, Message, Operation, OperationId, Outcome, ReadId, Refusal, Request, SessionId, Uncertainty, Vote,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use stateright::actor::Id;
+
+fn id() -> impl Strategy<Value = Id> {
+    any::<u32>().prop_map(|number| Id::from(number as usize))
+}
+
+fn ballot() -> impl Strategy<Value = Ballot> {
+    (any::<u64>(), id()).prop_map(|(round, node)| Ballot { round, node })
+}
+
+fn session() -> impl Strategy<Value = SessionId> {
+    (any::<u64>(), any::<u32>()).prop_map(|(slot, position)| SessionId { slot, position })
+}
+
+fn operation_id() -> impl Strategy<Value = OperationId> {
+    (session(), any::<u64>()).prop_map(|(session, sequence)| OperationId { session, sequence })
+}
+
+fn text() -> impl Strategy<Value = std::sync::Arc<str>> {
+    ".{0,20}".prop_map(Into::into)
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let put = (text(), text(), option::of(any::<u64>())).prop_map(|(key, val, ver)| Put { key, val, ver });
+    prop_oneof![
+        (vec(put, 0..4), any::<bool>()).prop_map(|(puts, atomic)| Command::Write { puts, atomic }),
+        any::<u64>().prop_map(|keep| Command::Collect { keep }),
+    ]
+}
+
+fn act() -> impl Strategy<Value = Act<Command>> {
+    prop_oneof![Just(Act::OpenSession), session().prop_map(Act::ExpireSession), command().prop_map(Act::Apply),]
+}
+
+fn operation() -> impl Strategy<Value = Operation<Command>> {
+    prop_oneof![
+        (id(), any::<u64>()).prop_map(|(node, incarnation)| Operation::Open { node, incarnation }),
+        (operation_id(), any::<bool>(), any::<u64>(), act()).prop_map(|(id, by_node, acknowledged_below, act)| {
+            Operation::InSession { id, by_node, acknowledged_below, act }
+        }),
+    ]
+}
+
+fn entry() -> impl Strategy<Value = Entry<Command>> {
+    prop_oneof![Just(Entry::Noop), vec(operation(), 0..4).prop_map(|operations| Entry::Batch(operations.into()))]
+}
+
+fn read() -> impl Strategy<Value = ReadId> {
+    let parts = (id(), any::<u64>(), any::<u64>());
+    parts.prop_map(|(origin, incarnation, number)| ReadId { origin, incarnation, number })
+}
+
+/// Every variant that nodes exchange.
+fn message() -> impl Strategy<Value = Msg> {
+    let vote = (any::<u64>(), ballot(), entry()).prop_map(|(slot, ballot, entry)| Vote { slot, ballot, entry });
+    prop_oneof![
+        (vec(operation(), 0..4), any::<bool>())
+            .prop_map(|(operations, relayed)| Message::Forward { operations: operations.into(), relayed }),
+        (read(), any::<bool>()).prop_map(|(read, relayed)| Message::ReadIndex { read, relayed }),
+        (read(), any::<u64>()).prop_map(|(read, slot)| Message::ReadSlot { read, slot }),
+        (ballot(), ballot()).prop_map(|(ballot, promised)| Message::PreVote { ballot, promised }),
+        ballot().prop_map(|ballot| Message::PreVoted { ballot }),
+        ballot().prop_map(|ballot| Message::Prepare { ballot }),
+        (ballot(), any::<u64>(), vec(vote, 0..4)).prop_map(|(ballot, first, votes)| Message::Promise {
+            ballot,
+            first,
+            votes
+        }),
+        (ballot(), any::<u64>(), entry()).prop_map(|(ballot, slot, entry)| Message::Accept { ballot, slot, entry }),
+        (ballot(), any::<u64>()).prop_map(|(ballot, slot)| Message::Accepted { ballot, slot }),
+        (ballot(), any::<u64>(), any::<u64>()).prop_map(|(ballot, decided, round)| Message::Heartbeat {
+            ballot,
+            decided,
+            round
+        }),
+        (ballot(), any::<u64>()).prop_map(|(ballot, round)| Message::HeartbeatAck { ballot, round }),
+        any::<u64>().prop_map(|from| Message::Fetch { from }),
+        (any::<u64>(), vec(entry(), 0..4)).prop_map(|(from, entries)| Message::Decided { from, entries }),
+    ]
+}
+
+/// The two that are not exchanged between nodes.
+fn clients_message() -> impl Strategy<Value = Msg> {
+    let query = prop_oneof![
+        text().prop_map(Query::Get),
+        (text(), text(), any::<u64>()).prop_map(|(prefix, start, limit)| Query::Keys { prefix, start, limit }),
+    ];
+    let request = prop_oneof![
+        (option::of((operation_id(), any::<u64>())), act()).prop_map(|(session, act)| Request::Write { session, act }),
+        query.clone().prop_map(Request::Read),
+        query.prop_map(Request::LocalRead),
+    ];
+    let kept = || (text(), text(), any::<u64>()).prop_map(|(key, val, ver)| kv::Entry { key, val, ver });
+    let outcome = prop_oneof![
+        session().prop_map(|session| Outcome::Done(Done::Opened(session))),
+        vec(kept(), 0..3).prop_map(|entries| {
+            Outcome::Done(Done::Applied(Reply::Written(entries.into_iter().map(Written::Applied).collect())))
+        }),
+        (any::<u64>(), kept())
+            .prop_map(|(applied, entry)| Outcome::Answer { applied, answer: kv::Answer::Entry(entry) }),
+        Just(Outcome::Refused(Refusal::Busy)),
+        Just(Outcome::Unknown(Uncertainty::Superseded)),
+    ];
+    prop_oneof![
+        (any::<u64>(), any::<u32>(), request).prop_map(|(number, timeout_ms, request)| Message::Request {
+            number,
+            timeout_ms,
+            request
+        }),
+        (any::<u64>(), outcome).prop_map(|(number, outcome)| Message::Reply { number, outcome }),
+    ]
+}
+
+fn hello(protocol: u16, from: u64) -> Hello {
+    Hello { protocol, cluster: "c".into(), from, to: 0, store: StoreId(7) }
+}
+
+proptest! {
+    #[test]
+    fn every_message_comes_back_and_nothing_longer_or_shorter_does(message in message(), cut in any::<prop::sample::Index>()) {
+        let bytes = codec::encode(&message).expect("it is small");
+        let decoded = codec::decode(&bytes);
+        prop_assert_eq!(decoded.as_ref(), Some(&message));
+        prop_assert_eq!(codec::decode(&[bytes.as_slice(), &[0]].concat()), None);
+        prop_assert_ne!(codec::decode(&bytes[..cut.index(bytes.len())]), Some(message));
+    }
+
+    #[test]
+    fn requests_and_replies_are_not_let_in(message in clients_message()) {
+        prop_assert_eq!(codec::decode(&codec::encode(&message).expect("it is small")), None);
+    }
+
+    #[test]
+    fn any_bytes_are_a_message_or_none(bytes in vec(any::<u8>(), 0..300)) {
+        if let Some(message) = codec::decode(&bytes) {
+            prop_assert_eq!(codec::decode(&codec::encode(&message).expect("it is small")), Some(message));
+        }
+        let _ = postcard::from_bytes::<Hello>(&bytes);
+    }
+
+    #[test]
+    fn an_altered_message_is_a_message_or_none(
+        message in message(),
+        changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut bytes = codec::encode(&message).expect("it is small");
+        for (at, with) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] ^= with;
+        }
+        if let Some(message) = codec::decode(&bytes) {
+            prop_assert_eq!(codec::decode(&codec::encode(&message).expect("it is small")), Some(message));
+        }
+    }
+
+    #[test]
+    fn an_altered_frame_is_not_taken_for_whole(message in message(), at in any::<prop::sample::Index>(), bit in 0..8u32) {
+        let seal = Seal::of(&hello(PROTOCOL, 1));
+        let mut framed = Vec::new();
+        codec::frame(&mut framed, seal, &codec::encode(&message).expect("it is small"));
+        let at = at.index(framed.len());
+        framed[at] ^= 1 << bit;
+        let (head, body) = framed.split_first_chunk::<HEADER>().expect("it has a header");
+        let (length, checksum) = codec::header(*head);
+        prop_assert!(length != body.len() || seal.checksum(body) != checksum);
+    }
+}
+
+#[test]
+fn a_frame_belongs_to_one_introduction() {
+    let seals = [hello(PROTOCOL, 1), hello(PROTOCOL + 1, 1), hello(PROTOCOL, 2)].map(|hello| Seal::of(&hello));
+    let mut sums: Vec<u32> = seals.iter().chain([&Seal::NONE]).map(|seal| seal.checksum(b"body")).collect();
+    sums.sort_unstable();
+    sums.dedup();
+    assert_eq!(sums.len(), 4);
+}
