@@ -1,12 +1,12 @@
 //! The disk thread: commits one batch at a time, and then releases what waited for it.
 
 use super::batch::Batch;
-use super::run::Outlet;
+use super::outlet::Outlet;
+use super::timers::now;
 use crate::storage::{CommitError, Store, Usage};
 use crate::{Msg, Stored};
 use crossbeam_channel::{Receiver, Sender};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// What the disk thread is asked.
 pub(super) enum Order {
@@ -30,11 +30,6 @@ pub(super) enum Report {
     Loaded(Option<Stored>),
     /// Whether there is room, and how full the store is.
     Room(bool, Usage),
-}
-
-#[allow(clippy::disallowed_methods, reason = "the time of a commit is measured; nothing depends on it")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// Works until nobody can ask any more.

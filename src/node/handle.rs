@@ -1,8 +1,8 @@
 //! What reaches a running node from outside: bounded queues, none of which blocks.
 
 use super::clients::{Answered, Clients, Overloaded};
-use super::run::now;
 use super::sizes;
+use super::timers::now;
 use crate::{Msg, Request};
 use crossbeam_channel::Sender;
 use paxos_model::replica::ballot::{Ballot, Slot};

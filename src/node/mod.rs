@@ -10,6 +10,7 @@ mod batch;
 mod clients;
 mod disk;
 mod handle;
+mod outlet;
 mod room;
 mod run;
 mod sizes;

@@ -5,9 +5,10 @@ use super::batch::Batch;
 use super::clients::{Answered, Clients};
 use super::disk::{self, Order, Report};
 use super::handle::{Ask, Delivered, NodeHandle, Status};
+use super::outlet::Outlet;
 use super::room::Room;
 use super::sizes;
-use super::timers::Timers;
+use super::timers::{Timers, now};
 use crate::storage::Store;
 use crate::transport::dropped;
 use crate::{Machine, Msg, Request, Stored};
@@ -22,7 +23,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// The source of every client's request, which is no node's number.
@@ -53,28 +54,6 @@ pub struct Settings {
 
 /// How a node ended.
 pub type Ended = Result<(), String>;
-
-/// Where a step's outputs go once they may be seen.
-pub(super) struct Outlet {
-    id: Id,
-    peers: Arc<dyn Peers>,
-    clients: Arc<Clients>,
-}
-
-impl Outlet {
-    /// Releases messages in their order. Returns those to this node itself.
-    pub(super) fn release(&self, messages: Vec<(Id, Msg)>) -> Vec<Msg> {
-        let mut mine = Vec::new();
-        for (dst, message) in messages {
-            match message {
-                Message::Reply { number, outcome } => self.clients.answer(number, Answered::Outcome(outcome)),
-                message if dst == self.id => mine.push(message),
-                message => self.peers.send(dst, message),
-            }
-        }
-        mine
-    }
-}
 
 /// Starts a node on `store`. It runs on two threads until it is stopped or fails; the handle to join tells how it ended.
 pub fn start<S: Store>(
@@ -151,11 +130,6 @@ impl Drop for Closing {
     fn drop(&mut self) {
         self.0.close();
     }
-}
-
-#[allow(clippy::disallowed_methods, reason = "the loop is where the clock enters")]
-pub(super) fn now() -> Instant {
-    Instant::now()
 }
 
 /// What the disk thread is at.
