@@ -24,10 +24,19 @@ pub trait Ghost<A: Subject>: Sized + Send + Sync + 'static {
         true
     }
 
-    /// What a step adds to the record, and which rules it breaks.
+    /// What a step adds to the record, and which rules it breaks by what is recorded.
     ///
     /// A step that changes nothing and sends nothing new should leave the record alone: such steps are not taken.
     fn observe(&self, record: &Self::Record, step: &StepView<'_, A>) -> Observed<Self::Record>;
+
+    /// The bits of the rules that a step breaks whatever happened before it.
+    ///
+    /// A delivery that breaks one is not dead, so that what the reduction removes is judged again in each later state of its
+    /// destination.
+    fn breaks(&self, step: &StepView<'_, A>) -> u32 {
+        let _ = step;
+        0
+    }
 
     /// Whether a step is in the scope, and what it takes from the scope's allowances.
     fn cost(&self, step: &StepView<'_, A>) -> Cost {

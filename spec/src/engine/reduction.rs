@@ -10,8 +10,9 @@
 //! same local states, the same storages and the same history, and any property of those is judged alike with D in flight
 //! or not. What is in flight stays in flight, as the network duplicates, unless it is itself in D, or is delivered at most
 //! once: such an output counts only if it is in D. *That it remains so* is not proven but checked, in every scope: it is
-//! the property `dead-stays-dead`, see the graveyard. A quiet delivery that the history would record, or that breaks a
-//! rule, is not dead in a state with that history.
+//! the property `dead-stays-dead`, see the graveyard. A delivery that breaks a rule whatever happened before is
+//! never quiet; one that the history would record, or that breaks a rule by what is recorded, is not dead in a state with
+//! that history.
 
 use super::state::State;
 use super::universe::{Numbers, RESTART, Universe};
@@ -20,7 +21,7 @@ use smallvec::SmallVec;
 
 /// What the delivery of a message to a node in a local state does.
 pub(super) enum Verdict {
-    /// It changes something, now or after a restart.
+    /// It changes something or breaks a rule, now or after a restart.
     Live,
     /// It changes nothing, and sends at most these messages, which are sorted.
     Quiet(Numbers),
@@ -41,14 +42,14 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
     #[cold]
     fn judge(&self, local: u32, message: u32) -> Verdict {
         let now = self.step(self.step_of(local, message));
-        if !self.envelope(message).reducible || now.next != local || now.panicked.is_some() {
+        if !self.envelope(message).reducible || now.next != local || now.breaks != 0 || now.panicked.is_some() {
             return Verdict::Live;
         }
         let mut outputs = now.sends.clone();
         if self.settings.may_restart(now.node) {
             let restart = self.step(self.step_of(local, RESTART));
             let then = self.step(self.step_of(restart.next, message));
-            if restart.panicked.is_some() || then.next != restart.next || then.panicked.is_some() {
+            if restart.panicked.is_some() || then.next != restart.next || then.breaks != 0 || then.panicked.is_some() {
                 return Verdict::Live;
             }
             outputs.extend_from_slice(&then.sends);

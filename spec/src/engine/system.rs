@@ -256,6 +256,7 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
         let number = self.step_number(state, action);
         let step = universe.step(number);
         let (ghost, mut broken) = if step.relevant { universe.observe(state.ghost, number) } else { (state.ghost, 0) };
+        broken |= step.breaks;
         if step.panicked.is_some() {
             broken |= PANIC_BIT;
         }
@@ -339,6 +340,7 @@ fn first_state<A: Subject, G: Ghost<A>>(universe: &Universe<A, G>) -> State {
         let number = universe.first_start(node);
         let step = universe.step(number);
         state.locals.push(step.next);
+        state.broken |= step.breaks;
         if step.relevant {
             let (ghost, broken) = universe.observe(state.ghost, number);
             state.ghost = ghost;

@@ -2,7 +2,7 @@
 
 mod toys;
 
-use self::toys::{Chosen, Maker, Paxos, Pinger, Reviver, Stored};
+use self::toys::{Chosen, Maker, MustHeed, Paxos, Pinger, Reviver, Sleeper, Stored};
 use super::{
     Ghost, Limits, NoGhost, RunOptions, Settings, SimulationOptions, State, Stop, Strategy, Subject, System, encode,
     replay, run, seek, shorten, simulate, thin, walk,
@@ -195,6 +195,14 @@ fn a_message_that_comes_back_to_life_is_found() {
     assert!(!outcome.exhausted);
     assert_eq!(walk(&system, &outcome.discoveries["dead-stays-dead"]).last().unwrap().broken(), 1 << 31);
     assert!(system.universe().revived()[0].contains("is not ignored"), "{:?}", system.universe().revived());
+}
+
+#[test]
+fn a_dead_message_whose_delivery_breaks_a_rule_later_is_found() {
+    for (reduce, found) in [(true, "dead-stays-dead"), (false, "heeds")] {
+        let system = System::new(vec![Sleeper, Sleeper], MustHeed, Settings { reduce, ..plain() });
+        assert_eq!(run(&system, &RunOptions::default(), |_| {}).violations, [found]);
+    }
 }
 
 #[test]

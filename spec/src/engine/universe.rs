@@ -83,6 +83,8 @@ pub(super) struct Step {
     pub(super) first: bool,
     /// Whether the history has anything to say about it.
     pub(super) relevant: bool,
+    /// The rules that it breaks whatever happened before.
+    pub(super) breaks: u32,
     /// What it takes from the scope's allowances.
     pub(super) cost: Cost,
     /// What the handler said as it panicked.
@@ -308,13 +310,15 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
             touched,
             first,
             relevant: false,
+            breaks: 0,
             cost: Cost::Free,
             panicked,
             verdict: OnceLock::new(),
             marks: AtomicU8::new(0),
         };
         if step.panicked.is_none() {
-            (step.relevant, step.cost) = self.view(&step, |view| (self.ghost.relevant(view), self.ghost.cost(view)));
+            (step.relevant, step.breaks, step.cost) =
+                self.view(&step, |view| (self.ghost.relevant(view), self.ghost.breaks(view), self.ghost.cost(view)));
         }
         step
     }

@@ -158,7 +158,8 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// The record after the step, and the mask of rules that it broke, each with the reason.
+    /// The record after the step, and the rules that the step broke by what is recorded, each with the reason. What it breaks
+    /// anyway is [`Judge::broken_anyway`].
     pub fn observe(&self, record: &Record, seen: &Seen<'_>) -> (Record, Vec<(Rule, String)>) {
         let mut record = record.clone();
         let mut broken = Vec::new();
@@ -166,6 +167,34 @@ impl Judge {
             self.observe_replica(&mut record, seen, before, after, &mut broken);
         }
         (record, broken)
+    }
+
+    /// The rules that a step breaks whatever happened before it, each with the reason.
+    pub fn broken_anyway(&self, seen: &Seen<'_>) -> Vec<(Rule, String)> {
+        let (PartyState::Replica(before), PartyState::Replica(after)) = (seen.before, seen.after) else {
+            return Vec::new();
+        };
+        let (stored_before, stored_after) = (stored_or_empty(seen.stored_before), stored_or_empty(seen.stored_after));
+        let step = ReplicaStep {
+            node: seen.node,
+            before: &stored_before,
+            after: &stored_after,
+            state: after,
+            sends: seen.sends,
+        };
+        let found = [
+            (Rule::PromisesKept, transition::broken(&step).or_else(|| transition::heeds_another_ballot(seen, before))),
+            (Rule::OneAnswer, answers::miscounted(seen, before, after).or_else(|| answers::overdue(seen, after))),
+            (
+                Rule::AnswersFit,
+                answers::forgets_hand_on(seen, before, after)
+                    .or_else(|| answers::imagines_hand_on(seen, before, after)),
+            ),
+            (Rule::ExactlyOnce, answers::numbers_fall(seen, before, after)),
+            (Rule::TimersAsLong, timers::otherwise_long(&self.replica, seen)),
+            (Rule::SameAnswerAgain, again::answered_otherwise(&self.replica, seen, after)),
+        ];
+        found.into_iter().filter_map(|(rule, why)| why.map(|why| (rule, why))).collect()
     }
 
     fn observe_replica(
@@ -177,16 +206,6 @@ impl Judge {
         broken: &mut Vec<(Rule, String)>,
     ) {
         let (stored_before, stored_after) = (stored_or_empty(seen.stored_before), stored_or_empty(seen.stored_after));
-        let step = ReplicaStep {
-            node: seen.node,
-            before: &stored_before,
-            after: &stored_after,
-            state: after,
-            sends: seen.sends,
-        };
-        if let Some(why) = transition::broken(&step).or_else(|| transition::heeds_another_ballot(seen, before)) {
-            broken.push((Rule::PromisesKept, why));
-        }
         for (slot, ballot) in &stored_after.accepted {
             if stored_before.accepted.get(slot) != Some(ballot) {
                 let entry = &stored_after.log[slot];
@@ -218,12 +237,6 @@ impl Judge {
         self.observe_clients(record, seen, (before, after), broken);
         if let Some(tag) = record.refused.intersection(&record.performed).next() {
             broken.push((Rule::RefusedIsNeverApplied, format!("the command with tag {tag} was refused, and applied")));
-        }
-        if let Some(why) = timers::otherwise_long(&self.replica, seen) {
-            broken.push((Rule::TimersAsLong, why));
-        }
-        if let Some(why) = again::answered_otherwise(&self.replica, seen, after) {
-            broken.push((Rule::SameAnswerAgain, why));
         }
         let limits = (&self.options, &self.configuration);
         if let Some(why) = bounds::broken(limits, record, seen, after) {
@@ -292,17 +305,6 @@ impl Judge {
         states: (&State<Audit>, &State<Audit>),
         broken: &mut Vec<(Rule, String)>,
     ) {
-        if let Some(why) = answers::miscounted(seen, states.0, states.1).or_else(|| answers::overdue(seen, states.1)) {
-            broken.push((Rule::OneAnswer, why));
-        }
-        if let Some(why) = answers::forgets_hand_on(seen, states.0, states.1)
-            .or_else(|| answers::imagines_hand_on(seen, states.0, states.1))
-        {
-            broken.push((Rule::AnswersFit, why));
-        }
-        if let Some(why) = answers::numbers_fall(seen, states.0, states.1) {
-            broken.push((Rule::ExactlyOnce, why));
-        }
         if let Some((client, Message::Request { number, .. })) = seen.delivered()
             && let Some(item) = self.item(client, item_of(*number))
         {

@@ -332,7 +332,9 @@ impl<'a> Stage<'a> {
             stored_after: &after.stored,
             sends: &sends,
         };
-        let (record, broken) = self.judge.observe(&self.now.record, &seen);
+        let mut broken = self.judge.broken_anyway(&seen);
+        let (record, by_record) = self.judge.observe(&self.now.record, &seen);
+        broken.extend(by_record);
         self.now.record = record;
         self.steps.push(Played { node: index, input, before, after, sends, saved });
         if broken.is_empty() {

@@ -60,7 +60,9 @@ impl Referee {
             stored_after: &step.after.stored,
             sends: &sends,
         };
-        self.judge.observe(record, &seen).1
+        let mut reasons = self.judge.broken_anyway(&seen);
+        reasons.extend(self.judge.observe(record, &seen).1);
+        reasons
     }
 
     /// Why a leader would not emerge, or not serve, or not stay, from the states of the replicas in `view`.
@@ -107,6 +109,10 @@ impl Referee {
     }
 }
 
+fn mask(broken: &[(Rule, String)]) -> u32 {
+    broken.iter().fold(0, |mask, (rule, _)| mask | rule.bit())
+}
+
 impl Ghost<Party> for Referee {
     type Record = Record;
 
@@ -124,8 +130,15 @@ impl Ghost<Party> for Referee {
         }
         let sends: Vec<_> = step.sends.iter().map(|(dst, message)| (*dst, (*message).clone())).collect();
         let (after, broken) = self.judge.observe(record, &Self::seen(step, &sends));
-        let broken = broken.iter().fold(0, |mask, (rule, _)| mask | rule.bit());
-        Observed { record: (after != *record).then_some(after), broken }
+        Observed { record: (after != *record).then_some(after), broken: mask(&broken) }
+    }
+
+    fn breaks(&self, step: &StepView<'_, Party>) -> u32 {
+        if step.first {
+            return 0;
+        }
+        let sends: Vec<_> = step.sends.iter().map(|(dst, message)| (*dst, (*message).clone())).collect();
+        mask(&self.judge.broken_anyway(&Self::seen(step, &sends)))
     }
 
     fn cost(&self, step: &StepView<'_, Party>) -> Cost {

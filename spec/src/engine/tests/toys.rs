@@ -1,6 +1,7 @@
 //! Small actors for the engine's own tests.
 
 use super::super::{Depends, Ghost, Observed, Predicate, Rule, StepView, View};
+use paxos_model::trace::Input;
 use stateright::Expectation;
 use stateright::actor::{Actor, Id, Out};
 use std::borrow::Cow;
@@ -250,6 +251,52 @@ impl Actor for Reviver {
         if msg == **state + 1 {
             *state.to_mut() = msg;
         }
+    }
+}
+
+/// Takes one message, and never heeds the other.
+pub(super) struct Sleeper;
+
+impl Actor for Sleeper {
+    type Msg = u8;
+    type Timer = ();
+    type State = bool;
+    type Storage = ();
+    type Random = ();
+
+    fn on_start(&self, id: Id, _: &Option<()>, out: &mut Out<Self>) -> bool {
+        if usize::from(id) == 0 {
+            out.send(Id::from(1), 0);
+            out.send(Id::from(1), 1);
+        }
+        false
+    }
+
+    fn on_msg(&self, _: Id, state: &mut Cow<'_, bool>, _: Id, msg: u8, _: &mut Out<Self>) {
+        if msg == 1 && !**state {
+            *state.to_mut() = true;
+        }
+    }
+}
+
+/// Who has taken the one message must heed the other.
+pub(super) struct MustHeed;
+
+impl Ghost<Sleeper> for MustHeed {
+    type Record = ();
+
+    fn initial(&self) {}
+
+    fn observe(&self, (): &(), _: &StepView<'_, Sleeper>) -> Observed<()> {
+        Observed::default()
+    }
+
+    fn breaks(&self, step: &StepView<'_, Sleeper>) -> u32 {
+        u32::from(*step.before && matches!(step.input, Input::Deliver { msg: 0, .. }))
+    }
+
+    fn rules(&self) -> Vec<Rule> {
+        vec![Rule { name: "heeds", bit: 1 }]
     }
 }
 
