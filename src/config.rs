@@ -58,6 +58,9 @@ pub struct Config {
     pub store_max_mib: usize,
 }
 
+/// The largest window: with it the promise that reports most still fits into one message between nodes.
+pub const WINDOW_MAX: u64 = 32;
+
 impl Default for Config {
     /// No nodes, and what the array form leaves unsaid.
     fn default() -> Self {
@@ -148,6 +151,7 @@ impl Config {
             election: start..end,
             resend: Duration::from_millis(self.resend_ms),
             window: self.window,
+            horizon: 2 * self.window,
             batch_max: self.batch_max,
             requests_max: self.requests_max,
             ..Options::default()
@@ -176,6 +180,9 @@ impl Config {
         }
         if !(1..=1 << 24).contains(&self.store_max_mib) {
             return error("store_max_mib: must be between 1 and 16777216");
+        }
+        if !(1..=WINDOW_MAX).contains(&self.window) {
+            return error(format!("window: must be between 1 and {WINDOW_MAX}"));
         }
         self.options().validate().or_else(error)?;
         let mut seen: BTreeMap<&str, String> = BTreeMap::new();
@@ -240,6 +247,7 @@ mod tests {
         for (fields, name) in [
             (r#", "windows": 1"#, "windows"),
             (r#", "window": 0"#, "window"),
+            (r#", "window": 33"#, "window"),
             (r#", "window": "many""#, "window"),
             (r#", "batch_max": -1"#, "batch_max"),
             (r#", "request_timeout_ms": 1.5"#, "request_timeout_ms"),

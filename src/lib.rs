@@ -15,6 +15,11 @@ use paxos_model::kv::Kv;
 use paxos_model::replica::message::{MessageOf, OutcomeOf};
 use std::sync::Arc;
 
+/// The longest key, in bytes.
+pub const KEY_MAX: usize = 511;
+/// The longest value, in bytes.
+pub const VALUE_MAX: usize = 1 << 20;
+
 /// The state machine that is deployed.
 pub type Machine = Kv;
 /// What the log carries.

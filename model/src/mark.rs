@@ -43,8 +43,14 @@ marks! {
     AcceptOfDecided,
     /// A leader's heartbeat shows that it is behind, and is answered with what it lacks.
     LeaderBehind,
+    /// An accept too far above what is decided here is not voted for.
+    AcceptBeyondHorizon,
+    /// A promise with a vote too far above what is decided here is not counted.
+    PromiseBeyondHorizon,
     /// An acceptor votes again, in a higher ballot, for a slot in which it voted before.
     VoteReplaced,
+    /// A learner that hears no leader does not want to lead.
+    LearnerWaits,
     /// A leader that heard from no quorum steps down.
     LeaderLostQuorum,
     /// A leader that heard from a quorum goes on.

@@ -1,6 +1,7 @@
 //! What clients send, taken apart: nothing is believed, everything is bounded.
 
 use super::answer::Fail;
+use crate::{KEY_MAX, VALUE_MAX};
 use bytes::Buf;
 use futures_util::{Stream, StreamExt};
 use paxos_model::kv::VERSION_MAX;
@@ -15,10 +16,6 @@ use warp::http::{HeaderMap, Method};
 use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
-/// The longest key, in bytes.
-pub(super) const KEY_MAX: usize = 511;
-/// The longest value, in bytes.
-pub(super) const VALUE_MAX: usize = 1 << 20;
 /// The longest body: a value of which every byte is escaped, and the rest.
 const BODY_MAX: usize = 6 * VALUE_MAX + 4096;
 /// As much of a body is read at most, to say that it is too long.

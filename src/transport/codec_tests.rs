@@ -1,12 +1,15 @@
 //! The codec over arbitrary messages of every variant.
 
 use super::codec::{self, HEADER, Hello, PROTOCOL, Seal};
+use crate::config::{Config, WINDOW_MAX};
 use crate::storage::identity::StoreId;
-use crate::{Command, Msg};
-use paxos_model::kv::{self, Put, Query, Reply, Written};
+use crate::{Command, KEY_MAX, Msg, VALUE_MAX};
+use paxos_model::kv::{self, Kv, Put, Query, Reply, Written};
+use paxos_model::replica::Options;
 use paxos_model::replica::ballot::Ballot;
 use paxos_model::replica::message::{
     Act, Done, Entry, Message, Operation, OperationId, Outcome, ReadId, Refusal, Request, SessionId, Uncertainty, Vote,
+    operation_bytes,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -138,6 +141,13 @@ proptest! {
         prop_assert_ne!(codec::decode(&bytes[..cut.index(bytes.len())]), Some(message));
     }
 
+    /// The limits in bytes are kept by this measure: it must not be less than what a message takes.
+    #[test]
+    fn an_operation_takes_no_more_bytes_than_it_is_reckoned_with(operation in operation()) {
+        let bytes = postcard::to_stdvec(&operation).expect("it has a form in bytes");
+        prop_assert!(bytes.len() <= operation_bytes::<Kv>(&operation), "{}", bytes.len());
+    }
+
     #[test]
     fn requests_and_replies_are_not_let_in(message in clients_message()) {
         prop_assert_eq!(codec::decode(&codec::encode(&message).expect("it is small")), None);
@@ -186,4 +196,27 @@ fn a_frame_belongs_to_one_introduction() {
     sums.sort_unstable();
     sums.dedup();
     assert_eq!(sums.len(), 4);
+}
+
+#[test]
+fn the_promise_that_reports_most_fits_into_a_message() {
+    let defaults = Options::default();
+    let config = Config { window: WINDOW_MAX, ..Config::default() };
+    let horizon = config.options().horizon;
+    // An entry holds `bytes_max` of operations, or a single one that takes more.
+    let key = "k".repeat(KEY_MAX).into();
+    let put = |length: usize| Put { key: Clone::clone(&key), val: "v".repeat(length).into(), ver: Some(u64::MAX) };
+    let id = OperationId { session: SessionId { slot: u64::MAX, position: u32::MAX }, sequence: u64::MAX };
+    let operation = |length| Operation::InSession {
+        id,
+        by_node: true,
+        acknowledged_below: u64::MAX,
+        act: Act::Apply(Command::Write { puts: vec![put(length)], atomic: true }),
+    };
+    let largest = operation(VALUE_MAX);
+    assert!(operation_bytes::<Kv>(&largest) > defaults.bytes_max, "a batch takes no more than the largest operation");
+    let entry = Entry::Batch(vec![largest].into());
+    let ballot = Ballot { round: u64::MAX, node: Id::from(usize::MAX) };
+    let votes = (0..horizon).map(|slot| Vote { slot: u64::MAX - slot, ballot, entry: entry.clone() }).collect();
+    assert!(codec::encode(&Message::Promise { ballot, first: u64::MAX, votes }).is_some());
 }

@@ -146,8 +146,8 @@ pub(crate) struct LaneEnd {
 
 /// Messages that wait for one peer.
 const LANE_MESSAGES: usize = 16 * 1024;
-/// Bytes that wait for one peer.
-const LANE_BYTES: usize = 64 << 20;
+/// Bytes that wait for one peer: the largest message, and some that are not, wait together.
+const LANE_BYTES: usize = MESSAGE_MAX + (8 << 20);
 
 impl Lane {
     fn new() -> (Lane, LaneEnd) {

@@ -41,7 +41,8 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         durable.decided != durable.promised_at || durable.accepted.values().any(|ballot| *ballot == durable.promised)
     }
 
-    /// Phase 2b: vote, unless something higher is promised.
+    /// Phase 2b: vote, unless something higher is promised or the slot is too far ahead. Then what is decided comes first, and the
+    /// accept again.
     pub(super) fn on_accept(&mut self, src: Id, ballot: Ballot, slot: Slot, entry: Entry<S::Command>) {
         let durable = &self.state.durable;
         if ballot < durable.promised {
@@ -50,6 +51,10 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         }
         if slot < durable.decided {
             Mark::AcceptOfDecided.hit();
+            return;
+        }
+        if !self.is_near(slot) {
+            Mark::AcceptBeyondHorizon.hit();
             return;
         }
         let voted = durable.accepted.get(&slot).copied();

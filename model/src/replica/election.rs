@@ -21,6 +21,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     pub(super) fn on_election_timeout(&mut self) {
         self.arm_election();
         if !self.replica.is_voter(self.id) {
+            Mark::LearnerWaits.hit();
             self.follow_nobody();
             return;
         }

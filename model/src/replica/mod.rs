@@ -43,6 +43,9 @@ pub struct Options {
     pub resend: Duration,
     /// Slots that may be proposed and undecided at a time; at least 1.
     pub window: u64,
+    /// How many slots above what is decided here a vote is cast in: at least `window`, and the same at every node. Who is further
+    /// behind catches up first, so no promise reports more votes than that. Twice the window lets accepts overtake decisions.
+    pub horizon: u64,
     /// Operations in one entry; at least 1.
     pub batch_max: usize,
     /// Bytes of operations in one entry, one `Forward` or one `Decided`, unless a single one takes more; at least 1.
@@ -62,7 +65,8 @@ impl Default for Options {
         Options {
             election: Duration::from_millis(300)..Duration::from_millis(600),
             resend: Duration::from_millis(50),
-            window: 64,
+            window: 32,
+            horizon: 64,
             batch_max: 256,
             bytes_max: 1 << 20,
             window_bytes_max: 16 << 20,
@@ -87,6 +91,9 @@ impl Options {
         if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(format!("{name} must be at least 1"));
         }
+        if self.horizon < self.window {
+            return Err("horizon must be at least window".into());
+        }
         if self.election.is_empty() || self.election.start < 2 * self.resend {
             return Err("election must be a range that begins at twice resend or later".into());
         }
@@ -96,9 +103,6 @@ impl Options {
 
 /// Rounds and slots from here on are not believed: no honest node gets there, and they could not be counted on from.
 pub const NUMBER_MAX: u64 = 1 << 62;
-
-/// An accept so far above what is decided here is not voted for: who is that far behind catches up first.
-pub const HORIZON: u64 = 1 << 20;
 
 /// With no delay: as soon as what is at hand was taken in.
 const IMMEDIATELY: Range<Duration> = Duration::ZERO..Duration::ZERO;
@@ -242,7 +246,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             }
             Message::PreVote { ballot: b, promised } => configuration.is_voter(src) && own(b) && ballot(promised),
             Message::Prepare { ballot: b } => configuration.is_voter(src) && own(b),
-            Message::Accept { ballot: b, slot, .. } => configuration.is_voter(src) && own(b) && self.is_near(*slot),
+            Message::Accept { ballot: b, .. } => configuration.is_voter(src) && own(b),
             Message::Promise { .. } | Message::Accepted { .. } | Message::PreVoted { .. } => {
                 configuration.is_voter(src)
             }
@@ -253,7 +257,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
 
     /// Whether a slot is so near to what is decided here that a vote in it can be kept.
     fn is_near(&self, slot: Slot) -> bool {
-        slot < self.state.durable.decided.saturating_add(HORIZON)
+        slot < self.state.durable.decided.saturating_add(self.replica.options.horizon)
     }
 
     fn on_message(&mut self, src: Id, message: MessageOf<S>) {

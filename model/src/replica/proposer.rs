@@ -76,6 +76,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         }
         let decided = self.state.durable.decided;
         if !votes.iter().all(|vote| self.is_near(vote.slot)) {
+            Mark::PromiseBeyondHorizon.hit();
             if first > decided {
                 self.out.send(src, Message::Fetch { from: decided });
             }

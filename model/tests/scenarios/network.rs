@@ -8,7 +8,7 @@ use paxos_model::replica::configuration::{Configuration, Role};
 use paxos_model::replica::message::{
     Act, Done, Entry, Message, Operation, OperationId, Outcome, Refusal, Request, SessionId, Uncertainty, Vote,
 };
-use paxos_model::replica::{HORIZON, NUMBER_MAX, Options, Timer};
+use paxos_model::replica::{NUMBER_MAX, Options, Timer};
 use stateright::actor::Id;
 use std::sync::Arc;
 
@@ -59,14 +59,16 @@ fn numbers_that_cannot_be_counted_on_from_are_not_taken() {
     assert!(ignores(1, Message::Heartbeat { ballot: beyond, decided: 0, round: 0 }));
     assert!(ignores(1, Message::PreVote { ballot: beyond, promised: Ballot::default() }));
     assert!(ignores(1, Message::PreVote { ballot: ballot(1, 1), promised: beyond }));
-    assert!(!ignores(1, accept(ballot(1, 1), HORIZON - 1, "a")));
-    assert!(ignores(1, accept(ballot(1, 1), HORIZON, "a")));
+    let horizon = options().horizon;
+    assert!(!ignores(1, accept(ballot(1, 1), horizon - 1, "a")));
+    assert!(ignores(1, accept(ballot(1, 1), horizon, "a")));
 }
 
 #[test]
 fn a_promise_with_a_vote_beyond_the_horizon_is_not_counted_and_shows_who_is_ahead() {
+    let horizon = options().horizon;
     for (first, slot, counts, asks) in
-        [(0, 0, true, false), (0, HORIZON, false, false), (HORIZON, HORIZON, false, true)]
+        [(0, 0, true, false), (0, horizon, false, false), (horizon, horizon, false, true)]
     {
         let mut cluster = Cluster::new(3, options());
         cluster.timeout(0, Timer::Election);
@@ -80,10 +82,20 @@ fn a_promise_with_a_vote_beyond_the_horizon_is_not_counted_and_shows_who_is_ahea
 /// What ships is what the README says: a change of it is a decision, and no slip.
 #[test]
 fn the_options_that_ship() {
-    let Options { election, resend, window, batch_max, bytes_max, window_bytes_max, requests_max, fetch_max, pre_vote } =
-        Options::default();
+    let Options {
+        election,
+        resend,
+        window,
+        horizon,
+        batch_max,
+        bytes_max,
+        window_bytes_max,
+        requests_max,
+        fetch_max,
+        pre_vote,
+    } = Options::default();
     assert_eq!((election.start.as_millis(), election.end.as_millis(), resend.as_millis()), (300, 600, 50));
-    assert_eq!((window, batch_max, bytes_max, window_bytes_max), (64, 256, 1 << 20, 16 << 20));
+    assert_eq!((window, horizon, batch_max, bytes_max, window_bytes_max), (32, 64, 256, 1 << 20, 16 << 20));
     assert_eq!((requests_max, fetch_max, pre_vote), (4096, 256, true));
     let Configuration { members, sessions_max, replies_max } = Configuration::of_voters(3);
     assert_eq!((members.len(), sessions_max, replies_max), (3, 4096, 1024));

@@ -33,7 +33,10 @@ fn held(options: &Options, configuration: &Configuration, state: &State<Audit>) 
         Role::Leading(leader) => (leader.queue.len(), leader.reads.len()),
         _ => (0, 0),
     };
+    // As many as one promise may have to report.
+    let votes_max = usize::try_from(options.horizon).unwrap_or(usize::MAX);
     let limits = [
+        ("votes in undecided slots", state.durable.accepted.len(), votes_max),
         ("requests at a node", gateway.writes.len() + gateway.reads.len(), options.requests_max),
         ("operations in the leader's queue", queue, options.requests_max),
         ("reads that wait for a round", reads, options.requests_max),

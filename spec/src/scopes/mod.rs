@@ -14,7 +14,7 @@ use crate::properties::audit::{Audit, Tagged};
 use crate::properties::judge::Judge;
 use crate::properties::party::{Client, Item, Msg, Party, Want};
 use crate::properties::progress::Links;
-use paxos_model::replica::configuration::Configuration;
+use paxos_model::replica::configuration::{Configuration, Role};
 use paxos_model::replica::message::{Message, Operation};
 use paxos_model::replica::{Options, Replica, Timer};
 use prefix::{Beginning, Broken, Play};
@@ -48,6 +48,8 @@ pub struct Scope {
     pub small: bool,
     /// How many replicas.
     pub replicas: usize,
+    /// Which of them are learners; the others are voters.
+    pub learners: Vec<usize>,
     /// Their options.
     pub options: Options,
     /// How many sessions may be open, and how many replies each keeps.
@@ -182,6 +184,11 @@ fn dies_without_contact(message: &Msg) -> bool {
     !matches!(message, Message::HeartbeatAck { .. } | Message::Accepted { .. }) && dies_for_good(message)
 }
 
+/// The same where a replica may be so far behind that it heeds no accept and no promise until it has caught up.
+fn dies_beyond_horizon(message: &Msg) -> bool {
+    !matches!(message, Message::Accept { .. } | Message::Promise { .. }) && dies_for_good(message)
+}
+
 impl Scope {
     /// The replicas, as they ship.
     pub fn nodes(&self) -> Vec<Replica<Audit>> {
@@ -190,7 +197,9 @@ impl Scope {
 
     fn configuration(&self) -> Configuration {
         let (sessions_max, replies_max) = self.sessions;
-        Configuration { sessions_max, replies_max, ..Configuration::of_voters(self.replicas) }
+        let mut configuration = Configuration { sessions_max, replies_max, ..Configuration::of_voters(self.replicas) };
+        configuration.members.extend(self.learners.iter().map(|node| (Id::from(*node), Role::Learner)));
+        configuration
     }
 
     /// Everybody who takes part: replicas first, then clients.
@@ -255,7 +264,12 @@ impl Scope {
             restarts,
             restarts_max: self.restarts,
             caps: self.elections.clone(),
-            reducible: if self.timers.step_down { dies_without_contact } else { dies_for_good },
+            reducible: match (self.timers.step_down, self.options.horizon < self.slots) {
+                (true, true) => |message| dies_without_contact(message) && dies_beyond_horizon(message),
+                (true, false) => dies_without_contact,
+                (false, true) => dies_beyond_horizon,
+                (false, false) => dies_for_good,
+            },
             once: |_, message| arrives_once(message),
             lost: self.losses.lost(),
             timers: |_, _| true,
@@ -285,6 +299,9 @@ impl Scope {
             format!("{elections} ballots"),
             restarts,
         ];
+        if !self.learners.is_empty() {
+            bounds.push(plural(self.learners.len(), "learner"));
+        }
         if scripts > 0 {
             bounds.push(plural(scripts, "client"));
         }

@@ -58,6 +58,8 @@ struct Running<'a> {
     round: u64,
     first: usize,
     network: VecDeque<(Id, Id, Msg)>,
+    /// Requests that waited when faults ended, by node, client and number, and have no reply yet.
+    earlier: BTreeSet<(Id, Id, u64)>,
     unanswered: BTreeSet<(Id, u64)>,
     unsent: BTreeSet<(Id, u64)>,
     taken: Option<Vec<Taken>>,
@@ -157,6 +159,7 @@ impl<'a> Running<'a> {
             round: 0,
             first,
             network: VecDeque::new(),
+            earlier: BTreeSet::new(),
             unanswered: BTreeSet::new(),
             unsent: BTreeSet::new(),
             taken: None,
@@ -181,7 +184,13 @@ impl<'a> Running<'a> {
 
     fn run(&mut self, watch: &mut impl FnMut(&Self)) -> Result<(), String> {
         watch(self);
-        if self.nodes.values().any(|node| !node.gateway.writes.is_empty() || !node.gateway.reads.is_empty()) {
+        let waiting = self.nodes.iter().flat_map(|(id, node)| {
+            let writes = node.gateway.writes.values().map(|write| write.client);
+            let reads = node.gateway.reads.values().map(|read| read.client);
+            writes.chain(reads).map(|client| (*id, client.id, client.number))
+        });
+        self.earlier = waiting.collect();
+        if !self.earlier.is_empty() {
             self.settle(watch)?;
         }
         for id in self.nodes.keys() {
@@ -331,6 +340,9 @@ impl<'a> Running<'a> {
                         return Err(format!("node {} answers its probe with {outcome:?}", usize::from(id)));
                     }
                 },
+                Output::Send(dst, Message::Reply { number, .. }) => {
+                    self.earlier.remove(&(id, dst, number));
+                }
                 Output::Send(dst, msg) => {
                     if self.nodes.contains_key(&dst) && self.links.up(id, dst) {
                         self.network.push_back((id, dst, msg));
@@ -367,6 +379,7 @@ impl<'a> Running<'a> {
             let gateway = &self.nodes[id].gateway;
             !gateway.writes.is_empty()
                 || !gateway.reads.is_empty()
+                || self.earlier.iter().any(|(node, ..)| node == id)
                 || PROBES.iter().any(|number| self.unanswered.contains(&(*id, *number)))
         };
         self.nodes.keys().copied().find(|id| near(*id) && waits(id))

@@ -12,7 +12,8 @@ use stateright::actor::Id;
 /// The client that intrudes: its number, since it comes after three replicas and two clients.
 const INTRUDER: usize = 5;
 
-/// Everything that peers say, as it would do harm to nodes 0 and 1.
+/// Everything that peers say, as it would do harm to nodes 0 and 1, but for `Forward`: that is taken from anybody, since what it
+/// brings is judged where it is applied, and the sources of many other scopes send it.
 fn lies() -> Vec<(Id, Msg)> {
     let high = Ballot { round: 9, node: INTRUDER.into() };
     let (first, second) = (Ballot { round: 1, node: 0.into() }, Ballot { round: 2, node: 1.into() });
@@ -54,6 +55,6 @@ pub(super) fn scopes() -> Vec<Scope> {
         ],
         losses: Losses::Third,
         witnesses: vec![Witness::CommandDone, Witness::ReadAnswered],
-        ..base("intruders", "somebody who is no member sends whatever members send")
+        ..base("intruders", "somebody who is no member sends whatever is taken from members only")
     }]
 }

@@ -2,6 +2,7 @@
 
 use super::{CORE, base, elect, for_leader, item, majorities, options, put, read};
 use crate::properties::party::{Client, Want};
+use crate::properties::progress::Links;
 use crate::scopes::prefix::Play;
 use crate::scopes::witness::Witness;
 use crate::scopes::{Losses, Scope, Timers};
@@ -108,6 +109,31 @@ pub(super) fn scopes() -> Vec<Scope> {
             // Two entries are more than one message takes.
             options: Options { window: 2, fetch_max: 2, bytes_max: 100, ..options() },
             ..behind("candidate-behind", "a replica that was away wants to lead", vec![0, 0, 1])
+        },
+        Scope {
+            // What the others vote in is beyond what the third may vote in.
+            options: Options { horizon: 1, ..options() },
+            slots: 3,
+            restarts: Some(0),
+            restarting: vec![],
+            timers: CORE,
+            prefix: vec![Play::FireWithout(0, Timer::Election, vec![2]), Play::AdmitWithout(3, vec![2])],
+            ..behind("beyond-horizon", "a replica that is too far behind to vote, or to count a promise", vec![0, 0, 1])
+        },
+        Scope {
+            learners: vec![2],
+            elections: vec![0, 0, 1],
+            restarts: Some(1),
+            slots: 3,
+            rounds: 1,
+            prefix: vec![elect()],
+            clients: vec![Client::Script(vec![
+                item(Want::Command(put(1, "k", "a", None)), &[2]),
+                item(read("k"), &[2]),
+            ])],
+            witnesses: vec![Witness::CommandDone, Witness::ReadAnswered],
+            progress: vec![Links::among(&[0, 1]), Links::among(&[0, 1, 2])],
+            ..base("learner", "a learner hands on and answers, and counts in no quorum")
         },
     ]
 }
