@@ -33,10 +33,11 @@ fn held(options: &Options, configuration: &Configuration, state: &State<Audit>) 
         Role::Leading(leader) => (leader.queue.len(), leader.reads.len()),
         _ => (0, 0),
     };
-    // As many as one promise may have to report.
+    // As many as one promise may have to report: from the first undecided slot to the last with a vote.
     let votes_max = usize::try_from(options.horizon).unwrap_or(usize::MAX);
+    let votes = state.durable.accepted.get_max().map_or(0, |(slot, _)| slot + 1 - state.durable.decided.min(*slot));
     let limits = [
-        ("votes in undecided slots", state.durable.accepted.len(), votes_max),
+        ("slots up to the last vote", usize::try_from(votes).unwrap_or(usize::MAX), votes_max),
         ("requests at a node", gateway.writes.len() + gateway.reads.len(), options.requests_max),
         ("operations in the leader's queue", queue, options.requests_max),
         ("reads that wait for a round", reads, options.requests_max),

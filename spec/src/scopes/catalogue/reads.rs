@@ -32,6 +32,19 @@ pub(super) fn scopes() -> Vec<Scope> {
             vec![1],
             vec![vec![session(), put_at(1), read_at(0)], vec![read_at(0)]],
         ),
+        Scope {
+            replicas: 4,
+            learners: vec![3],
+            elections: vec![0, 1, 0, 0],
+            restarts: Some(0),
+            prefix: vec![elect(), Play::Admit(4)],
+            ..new_leader(
+                "learner-vouches",
+                "reads at a deposed leader whom a learner still hears",
+                vec![],
+                vec![vec![session(), put_at(1), read_at(0)]],
+            )
+        },
         new_leader(
             "new-leader-read",
             "a read at a new leader",
