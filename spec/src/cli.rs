@@ -48,16 +48,16 @@ struct CheckArguments {
     /// Write the report to FILE as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write spec/record.json after a green default run
-    #[arg(long, conflicts_with_all = ["scopes", "full", "no_reductions", "salt", "list"])]
+    /// Write spec/record.json after a green default run, or one with --full
+    #[arg(long, conflicts_with_all = ["scopes", "no_reductions", "salt", "list"])]
     record: bool,
     /// Fail unless spec/record.json is of these sources and these counts
-    #[arg(long, conflicts_with_all = ["scopes", "full", "no_reductions", "list", "record"])]
+    #[arg(long, conflicts_with_all = ["scopes", "no_reductions", "list", "record"])]
     verify: bool,
     /// Time limit of each scope, 300 if not given, 900 for those of --full; one that reaches it is incomplete
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_least_one)]
     seconds: Option<u64>,
-    /// Memory limit of the process, 6144 if not given; a scope that reaches it is incomplete
+    /// Memory limit of the process, 6144 if not given, 12288 for the scopes of --full; a scope that reaches it is incomplete
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_least_one)]
     memory_mib: Option<u64>,
     /// How long to look for a shorter counterexample

@@ -53,6 +53,8 @@ pub struct Record {
     pub fingerprint: Fingerprint,
     /// What was counted, a default scope each.
     pub scopes: Vec<RecordedScope>,
+    /// The same for the scopes of `--full`; none if they were not run since the sources changed.
+    pub larger: Vec<RecordedScope>,
 }
 
 /// How the present compares with the record.
@@ -89,9 +91,22 @@ pub fn fingerprint(root: &Path) -> Result<Fingerprint, String> {
     })
 }
 
-/// Writes the record of a green run.
-pub fn write(root: &Path, fingerprint: &Fingerprint, scopes: &[ScopeReport]) -> Result<(), String> {
-    let record = Record { fingerprint: fingerprint.clone(), scopes: counts(scopes) };
+/// Writes the record of a green run of the default scopes, and of the larger ones if they were run. If not, what is recorded of them
+/// stays as long as it is of the same sources. The error is one line.
+pub fn write(
+    root: &Path,
+    fingerprint: &Fingerprint,
+    scopes: &[ScopeReport],
+    larger: Option<&[ScopeReport]>,
+) -> Result<(), String> {
+    let larger = match larger {
+        Some(larger) => counts(larger),
+        // What cannot be read is written anew.
+        None => {
+            read(root).ok().flatten().filter(|old| old.fingerprint == *fingerprint).map_or(vec![], |old| old.larger)
+        }
+    };
+    let record = Record { fingerprint: fingerprint.clone(), scopes: counts(scopes), larger };
     let text = serde_json::to_string_pretty(&record).map_err(|error| format!("cannot encode {FILE}: {error}"))?;
     files::write(&root.join(FILE), &(text + "\n"))
 }
@@ -104,15 +119,25 @@ pub fn status(root: &Path, fingerprint: &Fingerprint) -> Result<Status, String> 
     })
 }
 
-/// Whether the record is of `fingerprint` and has the counts of `scopes`. The error is one line.
-pub fn verify(root: &Path, fingerprint: &Fingerprint, scopes: &[ScopeReport]) -> Result<Status, String> {
+/// Whether the record is of `fingerprint` and has the counts of `scopes`, the default ones, and of `larger` if they were run. The error
+/// is one line.
+pub fn verify(
+    root: &Path,
+    fingerprint: &Fingerprint,
+    scopes: &[ScopeReport],
+    larger: Option<&[ScopeReport]>,
+) -> Result<Status, String> {
     let Some(record) = read(root)? else {
         return Ok(Status::Missing);
     };
     let mut what = differences(&record.fingerprint, fingerprint);
     let by_name =
         |scopes: Vec<RecordedScope>| -> BTreeMap<_, _> { scopes.into_iter().map(|s| (s.name.clone(), s)).collect() };
-    let (recorded, found) = (by_name(record.scopes), by_name(counts(scopes)));
+    let (mut recorded, mut found) = (by_name(record.scopes), by_name(counts(scopes)));
+    if let Some(larger) = larger {
+        recorded.append(&mut by_name(record.larger));
+        found.append(&mut by_name(counts(larger)));
+    }
     let names: BTreeSet<&String> = recorded.keys().chain(found.keys()).collect();
     what.extend(
         names

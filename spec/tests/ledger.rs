@@ -85,7 +85,8 @@ fn properties() -> BTreeSet<String> {
 }
 
 fn scope_table(record: &Record) -> String {
-    let recorded: BTreeMap<&str, _> = record.scopes.iter().map(|scope| (scope.name.as_str(), scope)).collect();
+    let recorded: BTreeMap<&str, _> =
+        record.scopes.iter().chain(&record.larger).map(|scope| (scope.name.as_str(), scope)).collect();
     let mut table = String::from("\n| scope | what it is for | bounds | run | states | transitions |\n");
     table += "|---|---|---|---|---:|---:|\n";
     let of_replicas = catalogue::scopes();

@@ -12,8 +12,6 @@ pub struct ScopeInfo {
     pub description: String,
     /// Whether the plain run includes it.
     pub default: bool,
-    /// Whether `--full` includes it.
-    pub full: bool,
     /// Whether it is small enough to be exhausted without reductions: mutants are then refuted without them too.
     pub small: bool,
 }

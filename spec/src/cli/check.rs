@@ -10,8 +10,11 @@ use crate::{
     },
 };
 
-/// Memory limit of the process, in MiB, if none is given: a mistake in a replica may make its states endless.
+/// Memory limit of the process in a scope of the default run, in MiB, if none is given: a mistake in a replica may make its states
+/// endless.
 const MEMORY_MIB: u64 = 6144;
+/// The same for the other scopes, which are larger.
+const MEMORY_MIB_LARGE: u64 = 12288;
 /// Time limit of a scope of the default run, in seconds, if none is given: for the same reason.
 const SECONDS: u64 = 300;
 /// The same for the other scopes, which are larger.
@@ -36,8 +39,8 @@ pub(super) fn run(
         files::ensure_writable(file).map_err(|error| format!("--json: {error}"))?;
     }
     let every_default = scopes.iter().filter(|scope| scope.default).all(|scope| chosen.contains(&scope));
-    // What the record compares is the plain default run.
-    let plain = every_default && !arguments.full && arguments.scopes.is_empty() && !arguments.no_reductions;
+    // What the record compares is the plain default run, and that of `--full`.
+    let plain = every_default && arguments.scopes.is_empty() && !arguments.no_reductions;
     let before = plain.then(|| record::fingerprint(console.root));
     if arguments.record {
         files::ensure_writable(&console.root.join(record::FILE)).map_err(|error| format!("--record: {error}"))?;
@@ -58,14 +61,17 @@ pub(super) fn run(
     let mut exit_status = judge(&reports, marks.as_ref());
     let mut record = None;
     if let Some(before) = before {
+        let is_default = |report: &ScopeReport| scopes.iter().any(|scope| scope.default && scope.name == report.name);
+        let (default, larger): (Vec<_>, Vec<_>) = reports.iter().cloned().partition(is_default);
+        let larger = arguments.full.then_some(&larger[..]);
         let status = before.and_then(|fingerprint| {
             if arguments.record && exit_status == 0 {
                 if record::fingerprint(console.root)? != fingerprint {
                     return Err("the sources changed during the run: run it again".into());
                 }
-                record::write(console.root, &fingerprint, &reports)?;
+                record::write(console.root, &fingerprint, &default, larger)?;
             }
-            record::verify(console.root, &fingerprint, &reports)
+            record::verify(console.root, &fingerprint, &default, larger)
         });
         let wanted = arguments.record || arguments.verify;
         if wanted && exit_status == 0 && status != Ok(Status::Matches) {
@@ -102,10 +108,11 @@ fn judge(scopes: &[ScopeReport], marks: Option<&MarksReport>) -> u8 {
 
 fn options(arguments: &CheckArguments, scope: &ScopeInfo) -> RunOptions {
     let default = RunOptions::default();
+    let (seconds, memory_mib) = if scope.default { (SECONDS, MEMORY_MIB) } else { (SECONDS_LARGE, MEMORY_MIB_LARGE) };
     RunOptions {
         threads: arguments.threads.unwrap_or(default.threads),
-        seconds: arguments.seconds.or(Some(if scope.default { SECONDS } else { SECONDS_LARGE })),
-        memory_mib: arguments.memory_mib.or(Some(MEMORY_MIB)),
+        seconds: arguments.seconds.or(Some(seconds)),
+        memory_mib: arguments.memory_mib.or(Some(memory_mib)),
         shortening_seconds: arguments.shortening_seconds.unwrap_or(default.shortening_seconds),
         reductions: !arguments.no_reductions,
         salt: arguments.salt.unwrap_or(default.salt),
@@ -116,10 +123,9 @@ fn choose<'a>(scopes: &'a [ScopeInfo], arguments: &CheckArguments) -> Result<Vec
     let named: Vec<&ScopeInfo> = arguments.scopes.iter().map(|name| find(scopes, name)).collect::<Result<_, _>>()?;
     Ok(scopes
         .iter()
-        .filter(|scope| match (arguments.full, named.is_empty()) {
-            (true, _) => scope.full,
-            (false, false) => named.contains(scope),
-            (false, true) => arguments.list || scope.default,
+        .filter(|scope| match named.is_empty() {
+            false => named.contains(scope),
+            true => arguments.full || arguments.list || scope.default,
         })
         .collect())
 }
@@ -138,11 +144,7 @@ pub(super) fn find<'a>(scopes: &'a [ScopeInfo], name: &str) -> Result<&'a ScopeI
 fn list(scopes: &[&ScopeInfo]) -> String {
     let width = scopes.iter().map(|scope| scope.name.chars().count()).max().unwrap_or(0);
     let line = |scope: &&ScopeInfo| {
-        let run = match (scope.default, scope.full) {
-            (true, _) => "default",
-            (false, true) => "--full ",
-            (false, false) => "by name",
-        };
+        let run = if scope.default { "default" } else { "--full " };
         format!("{:<width$}  {run}  {}", scope.name, scope.description)
     };
     scopes.iter().map(line).collect::<Vec<_>>().join("\n")

@@ -47,11 +47,11 @@ impl Fake {
 
 impl Catalogue for Fake {
     fn scopes(&self) -> Vec<ScopeInfo> {
-        let scope = |name: &str, default, full| {
+        let scope = |name: &str, default| {
             let description = format!("what {name} is for");
-            ScopeInfo { name: name.into(), description, default, full, small: false }
+            ScopeInfo { name: name.into(), description, default, small: false }
         };
-        vec![scope("one-slot", true, true), scope("two-slots", true, false), scope("two-slots-larger", false, true)]
+        vec![scope("one-slot", true), scope("two-slots", true), scope("two-slots-larger", false)]
     }
 
     fn run(&self, name: &str, options: &RunOptions, progress: &mut dyn FnMut(Progress)) -> ScopeRun {
@@ -117,7 +117,7 @@ fn refused(arguments: &[&str], expected: &[&str]) {
 fn which_scopes_run() {
     for (arguments, expected) in [
         (&[][..], &["one-slot", "two-slots"][..]),
-        (&["--full"], &["one-slot", "two-slots-larger"]),
+        (&["--full"], &["one-slot", "two-slots", "two-slots-larger"]),
         (&["two-slots-larger", "one-slot", "one-slot"], &["one-slot", "two-slots-larger"]),
         (&["--list"], &[]),
     ] {
@@ -156,10 +156,13 @@ fn no_run_is_without_limits() {
         asked.iter().map(|(_, options)| (options.seconds, options.memory_mib)).collect::<Vec<_>>()
     };
     assert_eq!(limits(&[]), [(Some(300), Some(6144)); 2]);
-    assert_eq!(limits(&["--full"]), [(Some(300), Some(6144)), (Some(900), Some(6144))]);
-    assert_eq!(limits(&["two-slots-larger"]), [(Some(900), Some(6144))]);
+    assert_eq!(limits(&["--full"]), [(Some(300), Some(6144)), (Some(300), Some(6144)), (Some(900), Some(12288))]);
+    assert_eq!(limits(&["two-slots-larger"]), [(Some(900), Some(12288))]);
     assert_eq!(limits(&["--seconds", "7"]), [(Some(7), Some(6144)); 2]);
-    assert_eq!(limits(&["--full", "--memory-mib", "8"]), [(Some(300), Some(8)), (Some(900), Some(8))]);
+    assert_eq!(
+        limits(&["--full", "--memory-mib", "8"]),
+        [(Some(300), Some(8)), (Some(300), Some(8)), (Some(900), Some(8))]
+    );
 
     let fake = Fake::new();
     fake.exhausted.set(false);
@@ -190,14 +193,14 @@ fn the_exit_status_says_what_came_of_it() {
 }
 
 #[test]
-fn a_mark_that_no_default_scope_reached_fails_the_default_run_only() {
+fn a_mark_that_no_default_scope_reached_fails_every_run_of_them_all() {
     let fake = Fake::new();
     fake.marks.set(false);
     let (status, out, _) = check(&fake, &[]);
     assert_eq!(status, 1);
     assert!(out.contains("not reached: HoleFilled: a hole is filled"), "{out}");
     assert_eq!(check(&fake, &["one-slot"]).0, 0);
-    assert_eq!(check(&fake, &["--full"]).0, 0, "two-slots is not in it");
+    assert_eq!(check(&fake, &["--full"]).0, 1);
     fake.exhausted.set(false);
     assert_eq!(check(&fake, &[]).0, 2);
 }
@@ -364,6 +367,11 @@ fn a_record_is_written_after_a_green_run_only_and_verified() {
     let (status, out, _) = check_in(copy.path(), &fake, &["--record"]);
     assert!(status == 0 && record.exists() && out.contains("matches spec/record.json"), "{out}");
     assert_eq!(check_in(copy.path(), &fake, &["--verify"]).0, 0);
+    assert_eq!(check_in(copy.path(), &fake, &["--full", "--verify"]).0, 1, "the larger scopes are not recorded");
+    assert_eq!(check_in(copy.path(), &fake, &["--full", "--record"]).0, 0);
+    for arguments in [&["--full", "--verify"][..], &["--verify"]] {
+        assert_eq!(check_in(copy.path(), &fake, arguments).0, 0);
+    }
     fs::write(copy.path().join("model/src/new.rs"), "").unwrap();
     let (status, out, _) = check_in(copy.path(), &fake, &["--verify"]);
     assert!(status == 1 && out.contains("differs in sources, dependencies or features"), "{out}");

@@ -103,8 +103,7 @@ mod tests {
     const GOOD: &str = "Mutant: an acceptor forgets\nFrom: the original\n\nScope: one-slot\nProperty: promises-kept\n\ndiff --git a/x b/x\nBad: not looked at\n";
 
     fn parsed(text: &str) -> Result<super::Mutant, String> {
-        let scope =
-            ScopeInfo { name: "one-slot".into(), description: "d".into(), default: true, full: true, small: true };
+        let scope = ScopeInfo { name: "one-slot".into(), description: "d".into(), default: true, small: true };
         parse(text, "spec/mutants/forgets.patch", Path::new("forgets.patch"), &[scope])
     }
 

@@ -111,7 +111,7 @@ struct Scopes;
 impl Catalogue for Scopes {
     fn scopes(&self) -> Vec<ScopeInfo> {
         let (name, description) = ("one-slot".into(), "d".into());
-        vec![ScopeInfo { name, description, default: true, full: true, small: true }]
+        vec![ScopeInfo { name, description, default: true, small: true }]
     }
     fn run(&self, _: &str, _: &RunOptions, _: &mut dyn FnMut(Progress)) -> ScopeRun {
         unreachable!("mutants run in a process of their own")

@@ -105,17 +105,17 @@ fn a_record_matches_its_own_run_and_says_what_differs() {
     let now = fingerprint(root.path()).unwrap();
     let mut scopes = vec![samples::report("one"), samples::report("two")];
     assert_eq!(status(root.path(), &now), Ok(Status::Missing));
-    write(root.path(), &now, &scopes).unwrap();
+    write(root.path(), &now, &scopes, None).unwrap();
     assert_eq!(status(root.path(), &now), Ok(Status::Matches));
-    assert_eq!(verify(root.path(), &now, &scopes), Ok(Status::Matches));
+    assert_eq!(verify(root.path(), &now, &scopes, None), Ok(Status::Matches));
 
     scopes[0].depth += 1;
     scopes[0].seconds += 1.0;
-    assert_eq!(verify(root.path(), &now, &scopes), Ok(Status::Matches), "depth and time are not recorded");
+    assert_eq!(verify(root.path(), &now, &scopes, None), Ok(Status::Matches), "depth and time are not recorded");
     scopes[1].unique_states += 1;
     scopes.push(samples::report("three"));
     let differs = |what: &[&str]| Ok(Status::Differs { what: what.iter().map(|w| (*w).to_string()).collect() });
-    assert_eq!(verify(root.path(), &now, &scopes), differs(&["the counts of three", "the counts of two"]));
+    assert_eq!(verify(root.path(), &now, &scopes, None), differs(&["the counts of three", "the counts of two"]));
 
     put(root.path(), "model/src/replica/acceptor.rs", "// changed");
     let changed = fingerprint(root.path()).unwrap();
@@ -123,6 +123,28 @@ fn a_record_matches_its_own_run_and_says_what_differs() {
     let mut other = now.clone();
     other.compiler = "another".into();
     assert_eq!(status(root.path(), &other), differs(&["the compiler"]));
+}
+
+#[test]
+fn the_larger_scopes_are_recorded_as_long_as_the_sources_are_the_same() {
+    let root = workspace();
+    let now = fingerprint(root.path()).unwrap();
+    let (scopes, mut larger) = ([samples::report("one")], [samples::report("large")]);
+    let differs = |what: &str| Ok(Status::Differs { what: vec![what.into()] });
+    write(root.path(), &now, &scopes, None).unwrap();
+    assert_eq!(verify(root.path(), &now, &scopes, Some(&larger)), differs("the counts of large"));
+    write(root.path(), &now, &scopes, Some(&larger)).unwrap();
+    write(root.path(), &now, &scopes, None).unwrap();
+    assert_eq!(verify(root.path(), &now, &scopes, Some(&larger)), Ok(Status::Matches));
+    assert_eq!(verify(root.path(), &now, &scopes, None), Ok(Status::Matches));
+    larger[0].unique_states += 1;
+    assert_eq!(verify(root.path(), &now, &scopes, Some(&larger)), differs("the counts of large"));
+
+    put(root.path(), "model/src/replica/acceptor.rs", "// changed");
+    let changed = fingerprint(root.path()).unwrap();
+    write(root.path(), &changed, &scopes, None).unwrap();
+    larger[0].unique_states -= 1;
+    assert_eq!(verify(root.path(), &changed, &scopes, Some(&larger)), differs("the counts of large"));
 }
 
 #[test]

@@ -36,14 +36,12 @@ impl Catalogue for Scopes {
             name: scope.name.into(),
             description: scope.description.into(),
             default: scope.default,
-            full: true,
             small: scope.small,
         };
         let alone = ScopeInfo {
             name: machine::NAME.into(),
             description: machine::DESCRIPTION.into(),
             default: true,
-            full: true,
             small: false,
         };
         catalogue::scopes().into_iter().map(info).chain([alone]).collect()
