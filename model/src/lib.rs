@@ -20,6 +20,7 @@
 //! | how a decision spreads, and catching up | [`replica::learner`] |
 //! | applying, sessions, no request twice | [`replica::executor`] |
 //! | a client's request from arrival to answer | [`replica::gateway`] |
+//! | how a request reaches the leader | [`replica::handing`] |
 //! | every message and what it carries | [`replica::message`] |
 //!
 //! The table of messages and the glossary are in `spec/README.md`, with every guarantee and how far it is checked.

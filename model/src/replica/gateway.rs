@@ -1,21 +1,20 @@
 //! A client's request, from its arrival at this node, its origin, to its one answer.
 //!
 //! An act without a session of the client's own is numbered in this node's session, which is opened through the log before
-//! the first one. Acts are handed to the leader, reads ask it from which slot on they may be served; the origin applies the
-//! log itself and answers from there. Until something is handed on it can be refused; after that only the log can tell.
+//! the first one. Acts are handed to the leader, reads ask it from which slot on they may be served ([`super::handing`]); the
+//! origin applies the log itself and answers from there. Until something is handed on it can be refused; after that only the
+//! log can tell.
 
 use super::ballot::Slot;
 use super::executor::Verdict;
 use super::message::{
-    Act, Done, Message, Operation, OperationId, OperationKey, Outcome, OutcomeOf, ReadId, Refusal, Request, SessionId,
-    Uncertainty, fitting, operation_bytes,
+    Act, Done, Message, OperationId, OperationKey, Outcome, OutcomeOf, ReadId, Refusal, Request, SessionId, Uncertainty,
 };
-use super::{Handler, Role, Timer};
+use super::{Handler, Timer};
 use crate::machine::StateMachine;
 use crate::mark::Mark;
 use stateright::actor::Id;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The session through which this node does what clients without one ask.
@@ -114,12 +113,12 @@ impl<S: StateMachine> Default for Gateway<S> {
 }
 
 impl<S: StateMachine> Gateway<S> {
-    fn waiting(&self) -> bool {
+    pub(super) fn waiting(&self) -> bool {
         self.writes.values().any(|write| !write.handed_on)
             || self.reads.values().any(|read| read.stage == ReadStage::Waiting)
     }
 
-    fn idle(&self) -> bool {
+    pub(super) fn idle(&self) -> bool {
         self.writes.is_empty() && self.reads.is_empty()
     }
 }
@@ -194,7 +193,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     }
 
     /// Takes a number that no other life of this node, and no other session of this one, has used or will use.
-    fn claim_incarnation(&mut self) {
+    pub(super) fn claim_incarnation(&mut self) {
         if self.state.gateway.incarnation.is_none() {
             self.durable_mut().incarnation += 1;
             self.save();
@@ -216,190 +215,6 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     pub(super) fn arm_flush_if_waiting(&mut self) {
         if self.state.gateway.waiting() {
             self.out.set_timer(Timer::Flush, super::IMMEDIATELY);
-        }
-    }
-
-    /// Hands on what waits, if there is a leader to hand it to.
-    pub(super) fn flush_gateway(&mut self) {
-        if self.state.following.is_none() || !self.state.gateway.waiting() {
-            return;
-        }
-        let operations = self.operations(false);
-        let reads = self.read_rounds(false);
-        if let Role::Leading(_) = &self.state.role {
-            self.hand_to_myself(operations, reads);
-        } else if let Some(leader) = self.state.following {
-            self.hand_to(leader.node, operations, reads);
-        }
-    }
-
-    /// Hands on again what is not answered: to the leader directly and, in case it can't be reached, through everybody else.
-    /// The answers lie in the log, which is fetched from everybody too, in case the leader is heard and does not hear.
-    pub(super) fn resend_gateway(&mut self) {
-        if self.state.gateway.idle() {
-            return;
-        }
-        let leads = matches!(self.state.role, Role::Leading(_));
-        let members = self.replica.configurations.at(self.state.durable.decided).members.keys();
-        let peers: Vec<Id> = members.copied().filter(|peer| *peer != self.id).collect();
-        if !leads && peers.is_empty() {
-            return;
-        }
-        let operations = self.operations(true);
-        let reads = self.read_rounds(true);
-        if leads {
-            self.hand_to_myself(operations, reads);
-            return;
-        }
-        for peer in peers {
-            self.hand_to(peer, operations.clone(), reads.clone());
-            self.out.send(peer, Message::Fetch { from: self.state.durable.decided });
-        }
-    }
-
-    fn hand_to(&mut self, peer: Id, mut operations: Vec<Operation<S::Command>>, reads: Vec<ReadId>) {
-        while !operations.is_empty() {
-            let count = fitting(operations.iter().map(operation_bytes::<S>), self.replica.options.bytes_max);
-            let rest = operations.split_off(count);
-            if !rest.is_empty() {
-                Mark::ForwardFullOfBytes.hit();
-            }
-            self.out.send(peer, Message::Forward { operations: operations.into(), relayed: false });
-            operations = rest;
-        }
-        for read in reads {
-            self.out.send(peer, Message::ReadIndex { read, relayed: false });
-        }
-    }
-
-    fn hand_to_myself(&mut self, operations: Vec<Operation<S::Command>>, reads: Vec<ReadId>) {
-        for operation in operations {
-            self.enqueue(operation);
-        }
-        for read in reads {
-            self.enqueue_read(self.id, read);
-        }
-    }
-
-    /// The operations to hand on: those that were not yet or, if `again`, all that are not answered. Acts of this node's
-    /// session get their numbers here, as far as its replies are kept.
-    fn operations(&mut self, again: bool) -> Vec<Operation<S::Command>> {
-        self.number_acts();
-        let mut operations = Vec::new();
-        let gateway = &self.state.gateway;
-        if let Some(incarnation) = gateway.incarnation
-            && gateway.session == NodeSession::Opening
-            && (again || gateway.writes.values().any(|write| write.by_node && !write.handed_on))
-        {
-            operations.push(Operation::Open { node: self.id, incarnation });
-        }
-        let named = |write: &PendingWrite<S>| write.id.is_some() && (again || !write.handed_on);
-        let numbers: Vec<u64> = gateway.writes.iter().filter(|(_, write)| named(write)).map(|(n, _)| *n).collect();
-        for number in numbers {
-            if let Some(write) = self.state.to_mut().gateway.writes.get_mut(&number)
-                && let Some((id, acknowledged_below)) = write.id
-            {
-                write.handed_on = true;
-                let (by_node, act) = (write.by_node, write.act.clone());
-                operations.push(Operation::InSession { id, by_node, acknowledged_below, act });
-            }
-        }
-        operations
-    }
-
-    fn number_acts(&mut self) {
-        let gateway = &self.state.gateway;
-        let unnamed: Vec<u64> =
-            gateway.writes.iter().filter(|(_, write)| write.id.is_none()).map(|(n, _)| *n).collect();
-        if unnamed.is_empty() {
-            return;
-        }
-        match gateway.session {
-            NodeSession::None => {
-                self.claim_incarnation();
-                self.state.to_mut().gateway.session = NodeSession::Opening;
-            }
-            NodeSession::Opening => {}
-            NodeSession::Open(session, mut next) => {
-                let from = (OperationId { session, sequence: 0 }, false);
-                let outstanding =
-                    gateway.named.range(from..).find(|((id, by_node), _)| id.session != session || *by_node);
-                let acknowledged_below = match outstanding {
-                    Some(((id, _), _)) if id.session == session => id.sequence,
-                    _ => next,
-                };
-                let replies_max = self.replica.configurations.at(self.state.durable.decided).replies_max;
-                let gateway = &mut self.state.to_mut().gateway;
-                for number in unnamed {
-                    if next - acknowledged_below >= replies_max {
-                        Mark::SessionWindowFull.hit();
-                        break;
-                    }
-                    if let Some(write) = gateway.writes.get_mut(&number) {
-                        let id = OperationId { session, sequence: next };
-                        write.id = Some((id, acknowledged_below));
-                        gateway.named.insert((id, true), number);
-                        next += 1;
-                    }
-                }
-                gateway.session = NodeSession::Open(session, next);
-            }
-        }
-    }
-
-    /// The rounds of reads to ask for: one for all that wait and, if `again`, those asked for and not served. One that is
-    /// confirmed may wait for a slot that its leader proposed in and nobody will: a later answer can be lower, and each holds.
-    fn read_rounds(&mut self, again: bool) -> Vec<ReadId> {
-        if self.state.gateway.reads.is_empty() {
-            return Vec::new();
-        }
-        self.claim_incarnation();
-        let incarnation = self.state.durable.incarnation;
-        let mut numbers = Vec::new();
-        if again {
-            numbers.extend(self.state.gateway.reads.values().filter_map(|read| match read.stage {
-                ReadStage::Asked(number) | ReadStage::From(number, _) => Some(number),
-                ReadStage::Waiting => None,
-            }));
-            numbers.dedup();
-        }
-        if self.state.gateway.reads.values().any(|read| read.stage == ReadStage::Waiting) {
-            let gateway = &mut self.state.to_mut().gateway;
-            gateway.read_rounds += 1;
-            let number = gateway.read_rounds;
-            for read in gateway.reads.values_mut().filter(|read| read.stage == ReadStage::Waiting) {
-                read.stage = ReadStage::Asked(number);
-            }
-            numbers.push(number);
-        }
-        numbers.into_iter().map(|number| ReadId { origin: self.id, incarnation, number }).collect()
-    }
-
-    /// Operations from another origin: queue them here, or pass them on, once.
-    pub(super) fn on_forward(&mut self, src: Id, operations: Arc<[Operation<S::Command>]>, relayed: bool) {
-        match (&self.state.role, self.state.following) {
-            (Role::Leading(_), _) => {
-                for operation in operations.iter() {
-                    self.enqueue(operation.clone());
-                }
-            }
-            (_, Some(leader)) if !relayed && leader.node != src => {
-                Mark::ForwardRelayed.hit();
-                self.out.send(leader.node, Message::Forward { operations, relayed: true });
-            }
-            _ => {}
-        }
-    }
-
-    /// A read of another origin: take it into the next round here, or pass it on, once.
-    pub(super) fn on_read_index(&mut self, src: Id, read: ReadId, relayed: bool) {
-        match (&self.state.role, self.state.following) {
-            (Role::Leading(_), _) => self.enqueue_read(src, read),
-            (_, Some(leader)) if !relayed && leader.node != src => {
-                Mark::ReadRelayed.hit();
-                self.out.send(leader.node, Message::ReadIndex { read, relayed: true });
-            }
-            _ => {}
         }
     }
 

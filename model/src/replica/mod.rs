@@ -10,6 +10,7 @@ pub mod durable;
 pub mod election;
 pub mod executor;
 pub mod gateway;
+pub mod handing;
 pub mod leader;
 pub mod learner;
 pub mod message;
