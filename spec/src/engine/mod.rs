@@ -23,6 +23,7 @@ mod run;
 mod settings;
 mod simulate;
 mod state;
+mod step;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -37,9 +38,10 @@ pub use run::{Limits, Outcome, Progress, RunOptions, Stop, Strategy, resident_by
 pub use settings::Settings;
 pub use simulate::{Simulation, SimulationOptions, simulate};
 pub use state::{Action, State};
+pub use step::panic_text;
 pub use system::{Svg, System};
 pub use text::changes;
-pub use universe::{Envelope, Local, LocalParts, Universe, panic_text};
+pub use universe::{Envelope, Local, LocalParts, Universe};
 
 use stateright::actor::Actor;
 
