@@ -57,6 +57,7 @@ pub const METRICS: &[Metric] = &[
     ),
     metric("paxos_store_full", Kind::Gauge, "node", "1 if there is no room: nothing is saved"),
     metric("paxos_commit_seconds", Kind::Histogram, "", "time of a commit to the store, synced"),
+    metric("paxos_peer_queue_bytes", Kind::Gauge, "node, peer", "bytes of messages that wait to be sent to a peer"),
     metric("paxos_peer_sent_bytes_total", Kind::Counter, "", "bytes sent to peers"),
     metric("paxos_peer_received_bytes_total", Kind::Counter, "", "bytes of messages from peers"),
     metric("paxos_dropped_total", Kind::Counter, "reason", "messages and connections of peers that were dropped"),
@@ -88,6 +89,11 @@ pub fn install() -> Result<PrometheusHandle, String> {
         }
     });
     Ok(handle)
+}
+
+/// The gauge of what waits at a node to be sent to a peer.
+pub(crate) fn peer_queue_bytes(node: u64, peer: u64) -> metrics::Gauge {
+    metrics::gauge!("paxos_peer_queue_bytes", "node" => node.to_string(), "peer" => peer.to_string())
 }
 
 /// Sets the gauges of a node to what it says of itself.

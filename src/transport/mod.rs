@@ -113,7 +113,32 @@ impl Book {
 /// A bounded queue to one peer.
 struct Lane {
     sender: mpsc::Sender<Arc<[u8]>>,
+    waiting: Waiting,
+}
+
+/// The bytes that wait for one peer, and the gauge that shows them.
+#[derive(Clone)]
+struct Waiting {
     bytes: Arc<AtomicUsize>,
+    gauge: metrics::Gauge,
+}
+
+impl Waiting {
+    /// Adds `count`, unless that would be more than may wait; whether it did.
+    fn add(&self, count: usize) -> bool {
+        let fits = self.bytes.fetch_add(count, Ordering::Relaxed) + count <= LANE_BYTES;
+        if fits {
+            self.gauge.increment(count as f64);
+        } else {
+            self.bytes.fetch_sub(count, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    fn take(&self, count: usize) {
+        self.bytes.fetch_sub(count, Ordering::Relaxed);
+        self.gauge.decrement(count as f64);
+    }
 }
 
 /// The queues to every peer, by one transport.
@@ -123,7 +148,7 @@ impl Lanes {
     /// A queue to each peer in `book`; `begin` takes its other end, with the peer's number and address.
     pub(crate) fn new(book: &Book, mut begin: impl FnMut(u64, String, LaneEnd)) -> Lanes {
         let lanes = book.addresses.iter().map(|(node, address)| {
-            let (lane, end) = Lane::new();
+            let (lane, end) = Lane::new(book.me.from, *node);
             begin(*node, address.clone(), end);
             (Id::from(*node as usize), lane)
         });
@@ -141,7 +166,7 @@ impl Lanes {
 /// The other end of a [`Lane`].
 pub(crate) struct LaneEnd {
     pub(crate) receiver: mpsc::Receiver<Arc<[u8]>>,
-    bytes: Arc<AtomicUsize>,
+    waiting: Waiting,
 }
 
 /// Messages that wait for one peer.
@@ -150,31 +175,33 @@ const LANE_MESSAGES: usize = 16 * 1024;
 const LANE_BYTES: usize = MESSAGE_MAX + (8 << 20);
 
 impl Lane {
-    fn new() -> (Lane, LaneEnd) {
+    fn new(node: u64, peer: u64) -> (Lane, LaneEnd) {
         let (sender, receiver) = mpsc::channel(LANE_MESSAGES);
-        let bytes = Arc::new(AtomicUsize::new(0));
-        (Lane { sender, bytes: bytes.clone() }, LaneEnd { receiver, bytes })
+        let gauge = crate::metrics::peer_queue_bytes(node, peer);
+        let waiting = Waiting { bytes: Arc::new(AtomicUsize::new(0)), gauge };
+        (Lane { sender, waiting: waiting.clone() }, LaneEnd { receiver, waiting })
     }
 
     /// Queues an encoded message, or drops it.
     fn push(&self, dst: Id, encoded: Arc<[u8]>) {
         let length = encoded.len();
-        if self.bytes.fetch_add(length, Ordering::Relaxed) + length > LANE_BYTES
-            || self.sender.try_send(encoded).is_err()
-        {
-            self.bytes.fetch_sub(length, Ordering::Relaxed);
-            dropped(
-                "queue_full",
-                format_args!("more waits for node {dst:?} than {LANE_MESSAGES} messages or {LANE_BYTES} bytes"),
-            );
+        if self.waiting.add(length) {
+            if self.sender.try_send(encoded).is_ok() {
+                return;
+            }
+            self.waiting.take(length);
         }
+        dropped(
+            "queue_full",
+            format_args!("more waits for node {dst:?} than {LANE_MESSAGES} messages or {LANE_BYTES} bytes"),
+        );
     }
 }
 
 impl LaneEnd {
     /// Takes `count` bytes off the account of what waits.
     pub(crate) fn taken(&self, count: usize) {
-        self.bytes.fetch_sub(count, Ordering::Relaxed);
+        self.waiting.take(count);
     }
 }
 

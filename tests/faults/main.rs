@@ -8,4 +8,5 @@ mod hanging;
 mod kills;
 mod network;
 mod order;
+mod served;
 mod store;
