@@ -1,6 +1,7 @@
 """A dictionary in a replicated key-value store, over its HTTP interface.
 
-Values are whatever JSON can hold. An absent key reads as None, and None deletes, as in the client of the Go original.
+Values are whatever JSON can hold; one that somebody else wrote and that is no JSON reads as the text that it is. An absent key reads as
+None, and None deletes, as in the client of the Go original.
 Needs Python 3.9 and nothing else.
 """
 
@@ -24,6 +25,9 @@ class KVStoreDict:
         """`addresses` are those of nodes, tried in turn; `timeout` is for each call, in seconds."""
         self.addresses = list(addresses) or ["http://localhost:4000"]
         self.timeout = timeout
+        for address in self.addresses:
+            if not address.startswith("http://"):
+                raise ValueError(f"{address!r} is no address: it must be http://HOST:PORT")
 
     def _request(self, method: str, path: str, body: Optional[dict] = None, again: bool = True) -> tuple[int, Any]:
         """Status and answer of the first node that does it. A write that may have been done is not sent again."""
@@ -35,7 +39,7 @@ class KVStoreDict:
                 if left <= 0:
                     raise TimeoutError("no node did it in time; it was not done")
                 url = f"{address.rstrip('/')}/{path}"
-                url += ("&" if "?" in url else "?") + f"timeout_ms={max(1, int(left * 1000))}"
+                url += ("&" if "?" in url else "?") + f"timeout_ms={min(max(1, int(left * 1000)), 600_000)}"
                 data = None if body is None else json.dumps(body).encode()
                 try:
                     request = urllib.request.Request(url, data=data, method=method)
@@ -58,12 +62,23 @@ class KVStoreDict:
 
     @staticmethod
     def _path(key: str) -> str:
+        if not key:
+            raise ValueError("a key cannot be empty")
         return "kvstore/" + urllib.parse.quote(key, safe="")
+
+    @staticmethod
+    def _value(text: str) -> Any:
+        if not text:
+            return None
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            return text
 
     def entry(self, key: str) -> tuple[Any, int]:
         """The value and the version of a key."""
         _, entry = self._request("GET", self._path(key))
-        return (json.loads(entry["val"]) if entry["val"] else None), entry["ver"]
+        return self._value(entry["val"]), entry["ver"]
 
     def put(self, key: str, value: Any, version: int) -> bool:
         """Writes if `version` is greater than the key's. False if it is not."""

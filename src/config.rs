@@ -103,7 +103,7 @@ fn parse<T: DeserializeOwned>(text: &str) -> Result<T, ConfigError> {
     let mut json = serde_json::Deserializer::from_str(text);
     let parsed = serde_path_to_error::deserialize(&mut json).map_err(|why| {
         let (path, why) = (why.path().to_string(), why.into_inner());
-        ConfigError(if path == "." { why.to_string() } else { format!("{path}: {why}") })
+        ConfigError(if matches!(path.as_str(), "." | "?") { why.to_string() } else { format!("{path}: {why}") })
     })?;
     json.end().map_err(|why| ConfigError(why.to_string()))?;
     Ok(parsed)
@@ -122,7 +122,11 @@ impl Config {
     /// The configuration that `text` is.
     pub fn parse(text: &str) -> Result<Config, ConfigError> {
         let config = if text.trim_start().starts_with('[') {
-            Config::of_nodes(parse(text).map_err(|ConfigError(why)| ConfigError(format!("nodes{why}")))?)
+            Config::of_nodes(parse(text).map_err(|ConfigError(why)| {
+                // A place in the array follows its name; what is wrong with the array as a whole does not.
+                let join = if why.starts_with('[') { "" } else { ": " };
+                ConfigError(format!("nodes{join}{why}"))
+            })?)
         } else {
             parse(text)?
         };
@@ -172,8 +176,11 @@ impl Config {
         if self.resend_ms == 0 {
             return error("resend_ms: must be at least 1");
         }
-        if self.request_timeout_ms == 0 {
-            return error("request_timeout_ms: must be at least 1");
+        if self.election_timeout_ms[0] / 2 < self.resend_ms {
+            return error("election_timeout_ms: must begin at twice resend_ms or later");
+        }
+        if !(1..=600_000).contains(&self.request_timeout_ms) {
+            return error("request_timeout_ms: must be between 1 and 600000");
         }
         if !(1..=1 << 16).contains(&self.connections_max) {
             return error("connections_max: must be between 1 and 65536");
@@ -191,7 +198,7 @@ impl Config {
             for (field, address) in [("rpc", &node.rpc), ("store", &node.store)] {
                 let here = format!("nodes[{index}].{field}");
                 let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
-                if port.and_then(|port| port.parse::<u16>().ok()).is_none() {
+                if port.and_then(|port| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
                     return error(format!("{here}: {address:?} is not host:port"));
                 }
                 if let Some(other) = seen.insert(address, here.clone()) {

@@ -80,6 +80,7 @@ impl Server {
         let hello = Hello {
             protocol: PROTOCOL,
             cluster: config.cluster.clone(),
+            nodes: config.nodes.len() as u64,
             from: index as u64,
             to: index as u64,
             store: identity.store,

@@ -69,7 +69,7 @@ struct Listener {
 }
 
 fn hello(from: u64, to: u64, store: u128) -> Hello {
-    Hello { protocol: PROTOCOL, cluster: "c".into(), from, to, store: StoreId(store) }
+    Hello { protocol: PROTOCOL, cluster: "c".into(), nodes: 3, from, to, store: StoreId(store) }
 }
 
 fn runtime() -> Runtime {
@@ -83,7 +83,7 @@ fn book(me: Hello, addresses: BTreeMap<u64, String>) -> Arc<Book> {
 
 impl Listener {
     fn new() -> Listener {
-        Listener::pinned(Pins::open(None).unwrap())
+        Listener::pinned(Pins::open(None, 3).unwrap())
     }
 
     fn pinned(pins: Pins) -> Listener {
@@ -198,6 +198,7 @@ fn who_is_not_a_peer_is_told_why() {
     for (wrong, rejection) in [
         (Hello { protocol: PROTOCOL + 1, ..hello(1, 0, 1) }, Rejection::Protocol(PROTOCOL + 1)),
         (Hello { cluster: "d".into(), ..hello(1, 0, 1) }, Rejection::Cluster("d".into())),
+        (Hello { nodes: 5, ..hello(1, 0, 1) }, Rejection::Members(5, 3)),
         (hello(1, 2, 1), Rejection::Recipient(2)),
         (hello(7, 0, 7), Rejection::Sender(7)),
         (hello(0, 0, 1), Rejection::Sender(0)),
@@ -229,13 +230,15 @@ fn who_claims_anothers_number_does_not_disturb_it() {
 #[test]
 fn another_store_is_refused_until_the_node_is_replaced() {
     let directory = tempfile::tempdir().unwrap();
-    let pins = || Pins::open(Some(directory.path())).unwrap();
+    let pins = || Pins::open(Some(directory.path()), 3).unwrap();
     let listener = Listener::pinned(pins());
     listener.peer(1);
     drop(listener);
     let listener = Listener::pinned(pins());
     assert_eq!(listener.introduce(&hello(1, 0, 2)).1, Err(Rejection::Store(1)), "it is remembered");
     drop(listener);
+    let other = Pins::open(Some(directory.path()), 5).unwrap_err();
+    assert!(other.contains("a cluster of 3 nodes, and the configuration has 5"), "{other}");
     assert!(pins().forget(1).unwrap());
     let listener = Listener::pinned(pins());
     assert!(listener.introduce(&hello(1, 0, 2)).1.is_ok());
@@ -339,7 +342,7 @@ impl Sender {
         dropped("nothing");
         let runtime = runtime();
         let addresses = peers.iter().map(|(node, address)| (*node, address.to_string())).collect();
-        let (book, pins) = (book(hello(0, 0, 0), addresses), Arc::new(Pins::open(None).unwrap()));
+        let (book, pins) = (book(hello(0, 0, 0), addresses), Arc::new(Pins::open(None, 3).unwrap()));
         let network = runtime.block_on(async {
             let datagrams = Arc::new(tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap());
             Network::new(kind, tcp::connect(&book, &pins), udp::connect(&book, &datagrams))

@@ -51,6 +51,8 @@ marks! {
     VoteReplaced,
     /// A learner that hears no leader does not want to lead.
     LearnerWaits,
+    /// A client cannot end a node's session.
+    SessionNotClients,
     /// A leader that heard from no quorum steps down.
     LeaderLostQuorum,
     /// A leader that heard from a quorum goes on.

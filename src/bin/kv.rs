@@ -5,6 +5,7 @@
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -109,7 +110,7 @@ impl Fail {
             Fail::Refused(why) => told(1, &why),
             Fail::Usage(why) => told(2, &why),
             Fail::Conflict(entry) => {
-                println!("{entry}");
+                let _ = writeln!(io::stdout(), "{entry}");
                 told(3, "the version is not greater than the present one")
             }
             Fail::Unknown(why) => told(4, &why),
@@ -118,7 +119,7 @@ impl Fail {
 }
 
 fn told(status: u8, why: &str) -> ExitCode {
-    eprintln!("kv: {why}");
+    let _ = writeln!(io::stderr(), "kv: {why}");
     ExitCode::from(status)
 }
 
@@ -128,6 +129,8 @@ const ANSWER_MAX: u64 = 1 << 30;
 struct Client {
     agent: ureq::Agent,
     endpoints: Vec<String>,
+    /// The endpoint that answered last: the next request goes there first.
+    answered: Cell<usize>,
     timeout_ms: u32,
 }
 
@@ -176,8 +179,14 @@ impl Client {
     ) -> Result<Value, Fail> {
         let mut unknown = None;
         let mut refused = String::new();
-        for endpoint in &self.endpoints {
-            match self.send(endpoint, method, path, headers, body) {
+        let first = self.answered.get();
+        for index in (first..self.endpoints.len()).chain(0..first) {
+            let endpoint = &self.endpoints[index];
+            let answer = self.send(endpoint, method, path, headers, body);
+            if matches!(answer, Ok(Answer { status: 200 | 409, .. })) {
+                self.answered.set(index);
+            }
+            match answer {
                 Ok(Answer { status: 200, body }) => return Ok(body),
                 Ok(Answer { status: 409, body }) => return Err(Fail::Conflict(body)),
                 Ok(Answer { status: 503, body }) => refused = format!("{endpoint}: {}", reason(&body)),
@@ -201,7 +210,12 @@ impl Client {
 
     /// Does one write, in a session that is opened for it and ended after it.
     fn write(&self, method: &str, path: &str, body: &str) -> Result<Value, Fail> {
-        let opened = self.ask("POST", "/session", &[], "", true).map_err(Fail::without_effect)?;
+        let opened = self.ask("POST", "/session", &[], "", true).map_err(|fail| match fail.without_effect() {
+            Fail::Refused(why) => {
+                Fail::Refused(format!("nothing was written, since no session could be opened: {why}"))
+            }
+            other => other,
+        })?;
         let Some(session) = opened["session"].as_str().map(str::to_owned) else {
             return Err(Fail::Refused(format!("a session was opened, and answered with {opened}")));
         };
@@ -219,22 +233,33 @@ fn reason(body: &Value) -> String {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let time = Duration::from_millis(u64::from(cli.timeout_ms) + 5000);
+    // A node answers by the time that a request may take.
+    let time = Duration::from_millis(u64::from(cli.timeout_ms) + 500);
     let agent = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(time)).build();
-    let client = Client { agent: agent.into(), endpoints: cli.endpoints, timeout_ms: cli.timeout_ms };
+    let client =
+        Client { agent: agent.into(), endpoints: cli.endpoints, answered: Cell::new(0), timeout_ms: cli.timeout_ms };
     match run(&client, cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fail) => fail.exit(),
     }
 }
 
-/// Prints a line. Whoever reads may have had enough.
+/// Prints a line of what was read. Whoever reads it may have had enough.
 macro_rules! say {
     ($($line:tt)*) => {
-        if writeln!(io::stdout(), $($line)*).is_err() {
-            return Ok(());
+        match writeln!(io::stdout(), $($line)*) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => return Err(Fail::Refused(format!("cannot print: {error}"))),
         }
     };
+}
+
+/// Prints what came of a write. That it was done does not depend on whether that can be printed.
+fn tell_written(entry: &Value) {
+    if let Err(error) = writeln!(io::stdout(), "{entry}") {
+        let _ = writeln!(io::stderr(), "kv: it was done, and cannot be printed: {error}");
+    }
 }
 
 fn run(client: &Client, command: Task) -> Result<(), Fail> {
@@ -248,11 +273,11 @@ fn run(client: &Client, command: Task) -> Result<(), Fail> {
                 Some(ver) => json!({"val": val, "ver": ver}),
                 None => json!({"val": val}),
             };
-            say!("{}", client.write("PUT", &format!("/kvstore/{}", encoded(&key)), &body.to_string())?);
+            tell_written(&client.write("PUT", &format!("/kvstore/{}", encoded(&key)), &body.to_string())?);
         }
         Task::Delete { key, ver } => {
             let ver = ver.map(|ver| format!("?ver={ver}")).unwrap_or_default();
-            say!("{}", client.write("DELETE", &format!("/kvstore/{}{ver}", encoded(&key)), "")?);
+            tell_written(&client.write("DELETE", &format!("/kvstore/{}{ver}", encoded(&key)), "")?);
         }
         Task::Keys { prefix, start, limit } => {
             let limit = limit.map(|limit| format!("&limit={limit}")).unwrap_or_default();

@@ -9,11 +9,12 @@ use paxos::protocol;
 use paxos::server::{Server, Sockets};
 use paxos::storage::lmdb::LmdbStore;
 use paxos::transport::pins::Pins;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// A node of a replicated key-value store.
 ///
@@ -51,7 +52,7 @@ enum Task {
     /// Runs a whole cluster in one process on free ports, and prints its addresses.
     Dev {
         /// How many nodes: 1, 2, 3, 5 or 7.
-        #[arg(long, default_value_t = 3)]
+        #[arg(long, default_value_t = 3, value_parser = count)]
         nodes: usize,
         /// Where the nodes keep their data; a temporary directory if not given.
         #[arg(long)]
@@ -66,6 +67,31 @@ enum Task {
         /// The peer whose store is new, counted from 0.
         peer: usize,
     },
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|count| matches!(count, 1 | 2 | 3 | 5 | 7))
+        .ok_or_else(|| "it must be 1, 2, 3, 5 or 7".into())
+}
+
+/// File descriptors that are kept back for peers, the disk and the log.
+const DESCRIPTORS_KEPT: u64 = 128;
+
+/// Raises the limit of file descriptors, and takes no more connections at each of `nodes` in this process than it allows.
+fn fit_connections(config: &mut Config, nodes: usize) -> Result<(), String> {
+    let limit =
+        rlimit::increase_nofile_limit(u64::MAX).map_err(|error| format!("cannot raise the limit of files: {error}"))?;
+    let each = usize::try_from(limit.saturating_sub(DESCRIPTORS_KEPT)).unwrap_or(usize::MAX) / nodes;
+    if each == 0 {
+        return Err(format!("this process may have {limit} open files: allow it more (`ulimit -n`)"));
+    }
+    if each < config.connections_max {
+        tracing::warn!(limit, connections = each, "fewer connections than connections_max: so many files may be open");
+        config.connections_max = each;
+    }
+    Ok(())
 }
 
 fn main() -> ExitCode {
@@ -102,17 +128,30 @@ fn main() -> ExitCode {
 }
 
 fn fail(why: &str) -> ExitCode {
-    eprintln!("node: {why}");
+    let _ = writeln!(io::stderr(), "node: {why}");
     ExitCode::FAILURE
 }
 
+/// Prints a line; if nobody can read it the node goes on.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
 fn start_log(log: &Log) -> Result<(), String> {
-    let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| log.log_level.clone());
-    let filter = EnvFilter::try_new(&directives).map_err(|error| format!("log level {directives:?}: {error}"))?;
+    let from_environment = std::env::var("RUST_LOG").ok().filter(|directives| !directives.is_empty());
+    let directives = from_environment.unwrap_or_else(|| log.log_level.clone());
+    let failed = |error: &dyn std::fmt::Display| format!("log level {directives:?}: {error}");
+    // A single word would be taken for a part of the program, and a mistyped level would silence all the others.
+    if directives.chars().all(char::is_alphanumeric) {
+        directives.parse::<LevelFilter>().map_err(|_| failed(&"it must be off, error, warn, info, debug or trace"))?;
+    }
+    let filter = EnvFilter::try_new(&directives).map_err(|error| failed(&error))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_writer(io::stderr)
+        // A log that cannot be written must not end the node.
+        .log_internal_errors(false)
+        .with_ansi(io::stderr().is_terminal());
     if log.log_json {
         builder.json().init()
     } else {
@@ -127,12 +166,13 @@ fn run(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
 }
 
 async fn one(file: PathBuf, index: usize) -> Result<(), String> {
-    let config = Config::read(&file).map_err(|error| error.to_string())?;
+    let mut config = Config::read(&file).map_err(|error| error.to_string())?;
+    fit_connections(&mut config, 1)?;
     let node = config.node(index).map_err(|error| error.to_string())?;
     let signals = Signals::take()?;
     let sockets = Sockets::bind(&node.rpc, &node.store).await.map_err(|error| format!("nodes[{index}].{error}"))?;
     let server = open(&config, index, &node.data, sockets, metrics::install()?)?;
-    println!("node {index} serves http://{}/kvstore/", server.address);
+    say(format_args!("node {index} serves http://{}/kvstore/", server.address));
     until_stopped(vec![server], signals).await
 }
 
@@ -147,7 +187,7 @@ fn open(
     let here = |error: String| format!("nodes[{index}].data: {error}");
     let store =
         LmdbStore::open(data, &config.cluster, index as u64, bytes_max).map_err(|error| here(error.to_string()))?;
-    let pins = Pins::open(Some(data)).map_err(here)?;
+    let pins = Pins::open(Some(data), config.nodes.len() as u64).map_err(here)?;
     Server::start(config, index, store, pins, sockets, metrics)
 }
 
@@ -169,13 +209,14 @@ async fn dev(count: usize, data: Option<PathBuf>) -> Result<(), String> {
         nodes.push(NodeConfig { data, rpc: address(&bound.tcp)?, store: address(&bound.http)?, transport: None });
         sockets.push(bound);
     }
-    let config = Config::of_nodes(nodes);
+    let mut config = Config::of_nodes(nodes);
+    fit_connections(&mut config, count)?;
     config.validate().map_err(|error| error.to_string())?;
     let metrics = metrics::install()?;
     let mut servers = Vec::new();
     for (index, bound) in sockets.into_iter().enumerate() {
         let server = open(&config, index, &config.nodes[index].data, bound, metrics.clone())?;
-        println!("node {index} serves http://{}/kvstore/", server.address);
+        say(format_args!("node {index} serves http://{}/kvstore/", server.address));
         servers.push(server);
     }
     until_stopped(servers, signals).await
@@ -221,10 +262,11 @@ fn replace(file: &Path, index: usize, peer: usize) -> Result<(), String> {
     let bytes_max = config.store_max_mib << 20;
     let _store = LmdbStore::open(&node.data, &config.cluster, index as u64, bytes_max)
         .map_err(|error| format!("nodes[{index}].data: {error}"))?;
-    let pins = Pins::open(Some(&node.data))?;
+    let pins =
+        Pins::open(Some(&node.data), config.nodes.len() as u64).map_err(|why| format!("nodes[{index}].data: {why}"))?;
     match pins.forget(peer as u64) {
-        Ok(true) => println!("node {index} will take the next store that node {peer} comes with"),
-        Ok(false) => println!("node {index} knew no store of node {peer}"),
+        Ok(true) => say(format_args!("node {index} will take the next store that node {peer} comes with")),
+        Ok(false) => say(format_args!("node {index} knew no store of node {peer}")),
         Err(error) => return Err(format!("cannot write {}: {error}", node.data.display())),
     }
     Ok(())

@@ -111,8 +111,8 @@ impl fmt::Display for OpenError {
             ),
             OpenError::Damaged(path, why) => write!(
                 f,
-                "{} is damaged: {why}. It is left as it is. Restore it from a copy, or replace the node: a node that lost its \
-                 votes must not take part under its old number",
+                "{} is damaged: {why}. It is left as it is. Replace the node (`node replace`): one that lost its votes must not \
+                 take part under its old number, nor one with a copy from before it cast them",
                 path.display()
             ),
         }

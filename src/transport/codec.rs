@@ -19,6 +19,8 @@ pub struct Hello {
     pub protocol: u16,
     /// Its cluster.
     pub cluster: String,
+    /// How many nodes that has.
+    pub nodes: u64,
     /// Its number.
     pub from: u64,
     /// Whom it means to talk to.

@@ -128,7 +128,7 @@ fn clients_message() -> impl Strategy<Value = Msg> {
 }
 
 fn hello(protocol: u16, from: u64) -> Hello {
-    Hello { protocol, cluster: "c".into(), from, to: 0, store: StoreId(7) }
+    Hello { protocol, cluster: "c".into(), nodes: 3, from, to: 0, store: StoreId(7) }
 }
 
 proptest! {

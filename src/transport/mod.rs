@@ -49,6 +49,8 @@ pub enum Rejection {
     Protocol(u16),
     /// It belongs to another cluster.
     Cluster(String),
+    /// Its configuration has so many nodes, and this node's so many.
+    Members(u64, u64),
     /// It means another node.
     Recipient(u64),
     /// It claims to be a node that is no member, or this one.
@@ -63,6 +65,7 @@ impl Rejection {
         match self {
             Rejection::Protocol(_) => "protocol",
             Rejection::Cluster(_) => "cluster",
+            Rejection::Members(..) => "members",
             Rejection::Recipient(_) => "recipient",
             Rejection::Sender(_) => "sender",
             Rejection::Store(_) => "store",
@@ -77,6 +80,9 @@ impl fmt::Display for Rejection {
                 write!(f, "it speaks version {version} of the protocol, and this node version {PROTOCOL}")
             }
             Rejection::Cluster(name) => write!(f, "it belongs to cluster {name:?}"),
+            Rejection::Members(theirs, ours) => {
+                write!(f, "its configuration has {theirs} nodes, and this node's has {ours}")
+            }
             Rejection::Recipient(node) => write!(f, "it takes this node for node {node}"),
             Rejection::Sender(node) => write!(f, "it says that it is node {node}, which is no peer"),
             Rejection::Store(node) => write!(
@@ -96,6 +102,9 @@ impl Book {
         }
         if hello.cluster != self.me.cluster {
             return Err(Rejection::Cluster(hello.cluster.clone()));
+        }
+        if hello.nodes != self.me.nodes {
+            return Err(Rejection::Members(hello.nodes, self.me.nodes));
         }
         if hello.to != self.me.from {
             return Err(Rejection::Recipient(hello.to));

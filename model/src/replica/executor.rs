@@ -192,8 +192,13 @@ impl<S: StateMachine> Executor<S> {
             Act::Apply(command) => Done::Applied(self.machine.apply(command)),
             Act::OpenSession => self.open(here, None, rules),
             Act::ExpireSession(target) => {
-                Mark::SessionExpired.hit();
-                self.sessions.remove(target);
+                // A node's session is none of the clients'.
+                if self.sessions.get(target).is_some_and(|session| session.owner.is_some()) {
+                    Mark::SessionNotClients.hit();
+                } else {
+                    Mark::SessionExpired.hit();
+                    self.sessions.remove(target);
+                }
                 Done::Expired
             }
         };

@@ -143,7 +143,7 @@ pub(super) fn fitting(sizes: impl Iterator<Item = usize>, bytes_max: usize) -> u
 pub enum Act<C: Value> {
     /// Opens a session for a client that brings its own.
     OpenSession,
-    /// Ends a session: what it still sends is not applied.
+    /// Ends a client's session: what it still sends is not applied. Done as well if there is none of that name.
     ExpireSession(SessionId),
     /// Applies a command to the state machine.
     Apply(C),

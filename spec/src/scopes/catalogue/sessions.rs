@@ -234,6 +234,25 @@ pub(super) fn scopes() -> Vec<Scope> {
         Scope {
             replicas: 1,
             elections: vec![0],
+            restarting: vec![0],
+            restarts: Some(1),
+            slots: 12,
+            prefix: vec![elect()],
+            clients: vec![
+                Client::Script(vec![
+                    item(Want::Session, &[0]),
+                    item(Want::Expire(Some(SessionId { slot: 0, position: 0 })), &[0]),
+                    command(1, "a", &[0]),
+                ]),
+                Client::Script(vec![command(2, "b", &[0])]),
+            ],
+            witnesses: vec![Witness::CommandDone],
+            small: true,
+            ..base("session-of-a-node", "a client wants to end the session of a node")
+        },
+        Scope {
+            replicas: 1,
+            elections: vec![0],
             restarting: vec![],
             restarts: Some(0),
             slots: 12,
