@@ -198,7 +198,7 @@ impl Config {
             for (field, address) in [("rpc", &node.rpc), ("store", &node.store)] {
                 let here = format!("nodes[{index}].{field}");
                 let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
-                if port.and_then(|port| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
+                if port.and_then(|port| port.parse::<u16>().ok()).is_none() {
                     return error(format!("{here}: {address:?} is not host:port"));
                 }
                 if let Some(other) = seen.insert(address, here.clone()) {

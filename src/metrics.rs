@@ -55,7 +55,12 @@ pub const METRICS: &[Metric] = &[
         "node, queue",
         "inputs that wait for the loop, of `peers` and of `clients`",
     ),
-    metric("paxos_store_full", Kind::Gauge, "node", "1 if there is no room for values: from nine tenths of `store_max_mib` on"),
+    metric(
+        "paxos_store_full",
+        Kind::Gauge,
+        "node",
+        "1 if there is no room for values: from nine tenths of `store_max_mib` on",
+    ),
     metric("paxos_commit_seconds", Kind::Histogram, "", "time of a commit to the store, synced"),
     metric("paxos_peer_queue_bytes", Kind::Gauge, "node, peer", "bytes of messages that wait to be sent to a peer"),
     metric("paxos_peer_sent_bytes_total", Kind::Counter, "", "bytes sent to peers"),

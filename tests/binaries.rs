@@ -215,5 +215,39 @@ fn a_whole_cluster_runs_in_one_process() {
         assert!(wait(child).success());
     }
     let four = Command::new(env!("CARGO_BIN_EXE_node")).args(["dev", "--nodes=4"]).output().expect("it runs");
-    assert!(four.status.code() == Some(1) && text(&four.stderr).contains("1, 2, 3, 5 or 7"), "{four:?}");
+    assert!(four.status.code() == Some(2) && text(&four.stderr).contains("1, 2, 3, 5 or 7"), "{four:?}");
+}
+
+#[test]
+fn the_members_cannot_be_changed_by_editing_the_configuration() {
+    let mut cluster = Cluster::started(3, &[]);
+    cluster.put(0, "k", "a", Some(1)).expect("an answer");
+    cluster.kill(0);
+    let mut alone: Value =
+        serde_json::from_str(&std::fs::read_to_string(&cluster.config).expect("a file")).expect("JSON");
+    alone["nodes"].as_array_mut().expect("an array").truncate(1);
+    std::fs::write(cluster.directory.path().join("alone.json"), alone.to_string()).expect("a file");
+    let output = cluster.node(&["--log-level=error", "alone.json", "0"]);
+    let said = text(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("nodes[0].data"), "{said}");
+    assert!(said.contains("a cluster of 3 nodes, and the configuration has 1"), "{said}");
+}
+
+#[test]
+fn a_mistyped_level_is_refused_and_a_log_that_cannot_be_written_ends_nothing() {
+    let run = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_node")).args(arguments).env_remove("RUST_LOG").output().expect("it runs")
+    };
+    let mistyped = run(&["dev", "--log-level=wran"]);
+    assert!(mistyped.status.code() == Some(1) && text(&mistyped.stderr).contains("\"wran\""), "{mistyped:?}");
+
+    let mut cluster = Cluster::started(1, &[]);
+    cluster.kill(0);
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").expect("there is one");
+    let mut node = Command::new(env!("CARGO_BIN_EXE_node"));
+    node.current_dir(cluster.directory.path()).arg(&cluster.config).arg("0").stdout(full()).stderr(full());
+    let child = node.spawn().expect("it starts");
+    until("a write", || cluster.put(0, "k", "a", None).filter(|answer| answer.status == 200));
+    send_signal(&child, "TERM");
+    assert!(wait(child).success());
 }

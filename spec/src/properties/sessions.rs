@@ -52,7 +52,9 @@ impl Twin {
                     match act {
                         Act::Apply(command) => *self.counts.entry(command.tag).or_default() += 1,
                         Act::OpenSession => self.open(here, None, limits),
-                        Act::ExpireSession(target) => self.sessions.retain(|told| told.id != *target || told.owner.is_some()),
+                        Act::ExpireSession(target) => {
+                            self.sessions.retain(|told| told.id != *target || told.owner.is_some())
+                        }
                     }
                     if let Some(told) = self.find(id.session) {
                         told.done.insert(id.sequence);
