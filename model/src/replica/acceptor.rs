@@ -16,7 +16,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     /// The report begins at `first`: everything below is decided, and who lacks it must fetch it before it proposes.
     ///
     /// The same prepare gets the same promise, or none: once there is a vote in the ballot or a later decision the report would
-    /// be another one, and a leader in the ballot, or a higher ballot, needs it no more.
+    /// be another one. A leader in the ballot needs it no more; a candidate that still does begins another one.
     pub(super) fn on_prepare(&mut self, src: Id, ballot: Ballot) {
         let promised = self.state.durable.promised;
         if ballot < promised {

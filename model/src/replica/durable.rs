@@ -27,7 +27,8 @@ pub struct Durable<C: Value> {
     pub log: OrdMap<Slot, Entry<C>>,
     /// Every slot below is decided. Saved lazily.
     pub decided: Slot,
-    /// How many lives of this node took a request from a client. Saved before anything that carries it is seen, so that
+    /// How often this node took a new number for its session and its reads: in each life that took a request from a client, and
+    /// again when the session was lost. Saved before anything that carries it is seen, so that
     /// no two lives send the same number.
     pub incarnation: u64,
 }

@@ -70,7 +70,7 @@ pub enum OperationKey {
     Open {
         /// The node.
         node: Id,
-        /// Its life.
+        /// Its life, or what follows a lost session in it.
         incarnation: u64,
     },
     /// An operation of a session, and whether a node sends it in its own.
@@ -241,7 +241,7 @@ pub struct Vote<C: Value> {
 pub struct ReadId {
     /// The node that will answer the client.
     pub origin: Id,
-    /// Its life: an answer to an earlier life's read answers none of this one's.
+    /// Its life, or what follows a lost session in it: an answer to an earlier life's read answers none of this one's.
     pub incarnation: u64,
     /// Counts the rounds of reads that the origin asked for in this life.
     pub number: u64,

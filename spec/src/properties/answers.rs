@@ -15,6 +15,14 @@ use paxos_model::replica::{Role, State, Timer};
 use paxos_model::trace::Input;
 use stateright::actor::Id;
 
+/// A leader that gathers what waits has begun a round for the reads, unless one is on its way: also while it can propose nothing.
+pub fn reads_starve(seen: &Seen<'_>, after: &State<Audit>) -> Option<String> {
+    let Role::Leading(leader) = &after.role else { return None };
+    let flushed = *seen.input == Input::Timeout(Timer::Flush);
+    (flushed && !leader.reads.is_empty() && leader.rounds.is_empty())
+        .then(|| format!("{} reads wait, and no round is begun", leader.reads.len()))
+}
+
 /// Whoever waits at a node: client, and its number for the request.
 fn waiting(state: &State<Audit>) -> impl Iterator<Item = (Id, u64)> {
     let gateway = &state.gateway;

@@ -4,8 +4,9 @@ use super::audit::{Audit, Tagged};
 use super::judge::Seen;
 use super::party::Msg;
 use super::record::Record;
+use paxos_model::kv::Command;
 use paxos_model::replica::configuration::Configuration;
-use paxos_model::replica::message::{Entry, Message, Operation, OperationId, OperationKey, operation_bytes};
+use paxos_model::replica::message::{Act, Entry, Message, Operation, OperationId, OperationKey, operation_bytes};
 use paxos_model::replica::{Options, Role, State, Timer};
 use paxos_model::trace::Input;
 use std::collections::BTreeSet;
@@ -67,15 +68,34 @@ fn outlived(state: &State<Audit>) -> Option<String> {
     if let Some(key) = leader.known.difference(&on_their_way).next() {
         return Some(format!("{key:?} is known as queued or proposed, and is neither"));
     }
+    let mut queued: Vec<OperationKey> = leader.queue.iter().map(Operation::key).collect();
+    queued.sort_unstable();
+    let proposed: BTreeSet<OperationKey> =
+        leader.proposals.values().flat_map(|proposal| proposal.entry.operations()).map(Operation::key).collect();
+    let again = queued.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| &pair[0]);
+    if let Some(key) = again.or_else(|| queued.iter().find(|key| proposed.contains(key))) {
+        return Some(format!("{key:?} was taken twice"));
+    }
     let mut reads: Vec<_> = leader.rounds.values().flat_map(|(_, reads)| reads).chain(&leader.reads).collect();
     reads.sort_unstable();
     let twice = reads.windows(2).find(|pair| pair[0] == pair[1])?;
     Some(format!("the read {:?} was taken twice", twice[0]))
 }
 
+/// What an operation takes: as the replica reckons, and no less than its keys and values are long.
+fn bytes(operation: &Operation<Tagged>) -> usize {
+    let text = match operation {
+        Operation::InSession { act: Act::Apply(Tagged { command: Command::Write { puts, .. }, .. }), .. } => {
+            puts.iter().map(|put| put.key.len() + put.val.len()).sum()
+        }
+        _ => 0,
+    };
+    operation_bytes::<Audit>(operation).max(text)
+}
+
 /// The first limit in bytes that a message exceeds: several things go together only if they keep it.
 fn together(options: &Options, message: &Msg) -> Option<String> {
-    let of = |operations: &[Operation<Tagged>]| operations.iter().map(operation_bytes::<Audit>).sum::<usize>();
+    let of = |operations: &[Operation<Tagged>]| operations.iter().map(bytes).sum::<usize>();
     let (count, bytes) = match message {
         Message::Accept { entry, .. } => (entry.operations().len(), of(entry.operations())),
         Message::Forward { operations, .. } => (operations.len(), of(operations)),
@@ -91,7 +111,7 @@ fn beyond_window_bytes(options: &Options, input: &Input<Msg, Timer>, state: &Sta
     if *input != Input::Timeout(Timer::Flush) {
         return None;
     }
-    let of = |entry: &Entry<Tagged>| entry.operations().iter().map(operation_bytes::<Audit>).sum::<usize>();
+    let of = |entry: &Entry<Tagged>| entry.operations().iter().map(bytes).sum::<usize>();
     let earlier = leader.proposals.values().rev().skip(1).map(|proposal| of(&proposal.entry)).sum::<usize>();
     (earlier > options.window_bytes_max).then(|| format!("proposes more with {earlier} bytes undecided"))
 }

@@ -184,7 +184,12 @@ impl Judge {
         };
         let found = [
             (Rule::PromisesKept, transition::broken(&step).or_else(|| transition::heeds_another_ballot(seen, before))),
-            (Rule::OneAnswer, answers::miscounted(seen, before, after).or_else(|| answers::overdue(seen, after))),
+            (
+                Rule::OneAnswer,
+                answers::miscounted(seen, before, after)
+                    .or_else(|| answers::overdue(seen, after))
+                    .or_else(|| answers::reads_starve(seen, after)),
+            ),
             (
                 Rule::AnswersFit,
                 answers::forgets_hand_on(seen, before, after)

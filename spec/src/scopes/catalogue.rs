@@ -3,6 +3,7 @@
 mod attempts;
 mod ballots;
 mod clients;
+mod corners;
 mod decisions;
 mod handovers;
 mod intruders;
@@ -124,6 +125,7 @@ pub fn scopes() -> Vec<Scope> {
     all.extend(attempts::scopes());
     all.extend(leadership::scopes());
     all.extend(handovers::scopes());
+    all.extend(corners::scopes());
     all.extend(partitions::scopes());
     all
 }
