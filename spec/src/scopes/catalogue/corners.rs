@@ -68,6 +68,11 @@ pub(super) fn scopes() -> Vec<Scope> {
         },
         Scope {
             slots: 6,
+            clients: vec![writes(1, "a", 0), writes(2, "b", 0), wants(read("k"), 0)],
+            ..alone("read-behind-window", "a read comes while the window is full")
+        },
+        Scope {
+            slots: 6,
             sessions: (2, 4),
             clients: vec![
                 Client::Script(vec![item(Want::Session, &[0]), command(1, "a", &[0])]),
