@@ -116,6 +116,28 @@ pub(super) fn scopes() -> Vec<Scope> {
             ..quiet("deposed-read-of-five", "five replicas, and a read at a leader that two of them still follow")
         },
         Scope {
+            replicas: 2,
+            elections: vec![0, 0],
+            slots: 5,
+            prefix: vec![elect(), Play::Admit(2)],
+            clients: vec![
+                Client::Script(vec![command(1, "a", &[1]), command(4, "d", &[1])]),
+                writes(2, "b", 1),
+                wants(
+                    Want::Named(
+                        OperationId { session: SessionId { slot: 0, position: 0 }, sequence: 1 },
+                        put(3, "z", "z", None),
+                    ),
+                    1,
+                ),
+            ],
+            witnesses: vec![Witness::CommandDone],
+            ..quiet(
+                "overtaken-beside-a-stranger",
+                "two requests of a node in any order, while a stranger names its session",
+            )
+        },
+        Scope {
             options: Options { horizon: 1, ..options() },
             elections: vec![0, 0, 1],
             slots: 3,
