@@ -58,10 +58,16 @@ fn what_an_evicted_session_sends_is_unknown_and_not_applied() {
     assert_eq!((cluster.value(0, "evicted"), cluster.value(0, "kept")), (String::new(), "v".into()));
 }
 
+/// Room for two sessions.
+fn two_sessions() -> Cluster {
+    let configuration = Configuration { sessions_max: 2, ..Configuration::of_voters(3) };
+    Cluster::of(configuration, options())
+}
+
 /// An operation of an older session expires after a new session is open.
 #[test]
 fn an_older_sessions_expiry_does_not_end_the_new_one() {
-    let mut cluster = Cluster::new(3, options());
+    let mut cluster = two_sessions();
     cluster.elect(0);
     cluster.request(1, 1, write("a", "1"));
     cluster.settle_after_resend();
@@ -72,9 +78,10 @@ fn an_older_sessions_expiry_does_not_end_the_new_one() {
     cluster.timeout(1, Timer::Flush);
     let late = cluster.take(|e| matches!(e.msg, Message::Forward { .. }));
     assert_eq!(late.len(), 1);
-    // An operator ends node 1's session.
-    cluster.request(0, 3, Request::Write { session: None, act: Act::ExpireSession(session) });
+    // Node 0's session, and then a client's, for which node 1's makes room.
+    cluster.request(0, 3, Request::Write { session: None, act: Act::OpenSession });
     cluster.settle_after_resend();
+    assert!(!cluster.nodes[0].executor.sessions.contains_key(&session), "it made room");
     // w3 finds out, w4 opens a new session and is done.
     cluster.request(1, 4, write("a", "3"));
     cluster.settle_after_resend();
@@ -95,7 +102,7 @@ fn an_older_sessions_expiry_does_not_end_the_new_one() {
 /// A duplicate opening after the session ended.
 #[test]
 fn a_duplicate_opening_does_not_stop_the_node() {
-    let mut cluster = Cluster::new(3, options());
+    let mut cluster = two_sessions();
     cluster.elect(0);
     cluster.request(1, 1, write("a", "1"));
     cluster.timeout(1, Timer::Flush);
@@ -105,8 +112,9 @@ fn a_duplicate_opening_does_not_stop_the_node() {
     cluster.settle_after_resend();
     assert!(applied(cluster.reply(1)));
     let session = *cluster.nodes[1].executor.sessions.keys().next().expect("open");
-    cluster.request(0, 2, Request::Write { session: None, act: Act::ExpireSession(session) });
+    cluster.request(0, 2, Request::Write { session: None, act: Act::OpenSession });
     cluster.settle();
+    assert!(!cluster.nodes[0].executor.sessions.contains_key(&session), "it made room");
     cluster.pool.extend(opening);
     cluster.settle_after_resend();
     cluster.request(1, 3, write("a", "2"));
