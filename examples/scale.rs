@@ -5,8 +5,8 @@
 //! cargo run --release --example scale -- 1000000 256  # so many keys, and so many in one slot
 //! ```
 //!
-//! Writes a store, starts a node on it in a process of its own, and prints the time from the start to the last slot applied, and the
-//! memory beside the mapped file. Ends with status 1 if either is above what is promised: 5 seconds, and 3 times the live data (key,
+//! Writes a store as a node leaves it: a snapshot, the tail before it and what was decided since. Starts a node on it in a process of its
+//! own, and prints the time from the start to the last slot applied, and the memory beside the mapped file. Ends with status 1 if either is above what is promised: 5 seconds, and 3 times the live data (key,
 //! value and 64 bytes an entry).
 
 #![allow(clippy::disallowed_methods, reason = "times are what is measured")]
@@ -16,11 +16,12 @@ use paxos::model::replica::Options;
 use paxos::model::replica::ballot::Ballot;
 use paxos::model::replica::configuration::Configuration;
 use paxos::model::replica::durable::Durable;
+use paxos::model::replica::executor::Executor;
 use paxos::model::replica::message::{Act, Entry, Operation, OperationId, SessionId};
 use paxos::node::{self, Peers, Settings};
 use paxos::storage::Store;
 use paxos::storage::lmdb::LmdbStore;
-use paxos::{Msg, Stored};
+use paxos::{Machine, Msg, Stored};
 use stateright::actor::Id;
 use std::error::Error;
 use std::path::Path;
@@ -53,7 +54,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     store.load()?;
     store.commit(&stored)?;
     drop(store);
+    let (snapshot, first) = (stored.snapshot.applied, stored.first());
+    drop(stored);
     println!("{keys} keys in {slots} slots, {} MB of live data", live / 1_000_000);
+    println!("a snapshot of slot {snapshot}, and the log from slot {first} on");
     let child = Process::new(std::env::current_exe()?)
         .arg("start")
         .arg(directory.path())
@@ -62,13 +66,17 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(if child.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A decided log that writes each of `keys` keys once, and the bytes of what it leaves.
+/// What a node saves that has decided one write of each of `keys` keys, and the bytes of what it leaves.
 fn data(keys: u64, per_slot: u64) -> (Stored, u64) {
     let session = SessionId { slot: 0, position: 0 };
-    let mut durable = Durable::<Command>::default();
-    durable.log.insert(0, Entry::Batch([Operation::Open { node: 0.into(), incarnation: 1 }].into()));
+    let (options, rules) = (Options::default(), Configuration::of_voters(3));
+    let mut durable = Durable::<Machine> { promised: Ballot { round: 1, node: 0.into() }, ..Durable::default() };
+    let mut executor = Executor::<Machine>::default();
     let mut live = 0;
-    for first in (1..=keys).step_by(usize::try_from(per_slot).unwrap_or(1)) {
+    let slots = keys.div_ceil(per_slot) + 1;
+    let last_snapshot = slots / options.snapshot_every * options.snapshot_every;
+    for slot in 0..slots {
+        let first = slot.saturating_sub(1) * per_slot + 1;
         let operations = (first..(first + per_slot).min(keys + 1)).map(|number| {
             let (key, val) = (format!("key{number:08}"), "v".repeat(VALUE_BYTES));
             live += (key.len() + val.len() + 64) as u64;
@@ -77,11 +85,19 @@ fn data(keys: u64, per_slot: u64) -> (Stored, u64) {
             let id = OperationId { session, sequence: number };
             Operation::InSession { id, by_node: true, acknowledged_below: number, act }
         });
-        let slot = durable.log.len() as u64;
-        durable.log.insert(slot, Entry::Batch(operations.collect()));
+        let entry = match slot {
+            0 => Entry::Batch([Operation::Open { node: 0.into(), incarnation: 1 }].into()),
+            _ => Entry::Batch(operations.collect()),
+        };
+        executor.apply(slot, &entry, &rules);
+        if slot + options.tail >= last_snapshot {
+            durable.log.insert(slot, entry);
+        }
+        if slot + 1 == last_snapshot {
+            durable.snapshot = executor.clone();
+        }
     }
-    durable.decided = durable.log.len() as u64;
-    durable.promised = Ballot { round: 1, node: 0.into() };
+    durable.decided = slots;
     durable.incarnation = 1;
     (Arc::new(durable), live)
 }

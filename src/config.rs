@@ -47,6 +47,10 @@ pub struct Config {
     pub window: u64,
     /// Operations in one slot.
     pub batch_max: usize,
+    /// Slots from one snapshot to the next; the same at every node.
+    pub snapshot_every: u64,
+    /// Slots before the snapshot whose entries are kept for nodes that are a little behind.
+    pub tail: u64,
     /// Requests that wait at one node.
     pub requests_max: usize,
     /// How long a request may take if it does not say so itself.
@@ -74,6 +78,8 @@ impl Default for Config {
             resend_ms: ms(options.resend),
             window: options.window,
             batch_max: options.batch_max,
+            snapshot_every: options.snapshot_every,
+            tail: options.tail,
             requests_max: options.requests_max,
             request_timeout_ms: 5000,
             connections_max: 1024,
@@ -151,14 +157,19 @@ impl Config {
     /// The replica's options.
     pub fn options(&self) -> Options {
         let [start, end] = self.election_timeout_ms.map(Duration::from_millis);
+        let defaults = Options::default();
         Options {
             election: start..end,
             resend: Duration::from_millis(self.resend_ms),
             window: self.window,
             horizon: 2 * self.window,
             batch_max: self.batch_max,
+            snapshot_every: self.snapshot_every,
+            tail: self.tail,
+            // So that a small store has room for what the log is about.
+            tail_bytes: defaults.tail_bytes.min(self.store_max_mib << 20 >> 3),
             requests_max: self.requests_max,
-            ..Options::default()
+            ..defaults
         }
     }
 
@@ -190,6 +201,12 @@ impl Config {
         }
         if !(1..=WINDOW_MAX).contains(&self.window) {
             return error(format!("window: must be between 1 and {WINDOW_MAX}"));
+        }
+        if !(1..=1 << 20).contains(&self.snapshot_every) {
+            return error("snapshot_every: must be between 1 and 1048576");
+        }
+        if self.tail > 1 << 20 {
+            return error("tail: must be at most 1048576");
         }
         self.options().validate().or_else(error)?;
         let mut seen: BTreeMap<&str, String> = BTreeMap::new();
@@ -245,8 +262,13 @@ mod tests {
 
     #[test]
     fn an_object_says_more() {
-        let config = Config::parse(&object(ORIGINAL, r#", "cluster": "c", "transport": "udp", "window": 3"#)).unwrap();
+        let fields = r#", "cluster": "c", "transport": "udp", "window": 3, "snapshot_every": 5, "tail": 0"#;
+        let config = Config::parse(&object(ORIGINAL, fields)).unwrap();
         assert_eq!((config.cluster.as_str(), config.transport, config.options().window), ("c", Kind::Udp, 3));
+        assert_eq!((config.options().snapshot_every, config.options().tail), (5, 0));
+        assert_eq!(config.options().tail_bytes, Options::default().tail_bytes);
+        let config = Config::parse(&object(ORIGINAL, r#", "store_max_mib": 8"#)).unwrap();
+        assert_eq!(config.options().tail_bytes, 1 << 20);
     }
 
     #[test]
@@ -260,6 +282,10 @@ mod tests {
             (r#", "request_timeout_ms": 1.5"#, "request_timeout_ms"),
             (r#", "election_timeout_ms": [5]"#, "election_timeout_ms"),
             (r#", "batch_max": 0"#, "batch_max"),
+            (r#", "snapshot_every": 0"#, "snapshot_every"),
+            (r#", "snapshot_every": 1048577"#, "snapshot_every"),
+            (r#", "tail": -1"#, "tail"),
+            (r#", "tail": 1048577"#, "tail"),
             (r#", "cluster": """#, "cluster"),
             (r#", "election_timeout_ms": [5, 5]"#, "election_timeout_ms"),
             (r#", "election_timeout_ms": [50, 90]"#, "election"),

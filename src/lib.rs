@@ -25,7 +25,7 @@ pub type Machine = Kv;
 /// What the log carries.
 pub type Command = paxos_model::kv::Command;
 /// What a replica saves.
-pub type Stored = Arc<paxos_model::replica::durable::Durable<Command>>;
+pub type Stored = Arc<paxos_model::replica::durable::Durable<Machine>>;
 /// What replicas say to each other, and clients to them.
 pub type Msg = MessageOf<Machine>;
 /// What a client asks.

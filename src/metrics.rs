@@ -47,7 +47,9 @@ pub const METRICS: &[Metric] = &[
     metric("paxos_leading", Kind::Gauge, "node", "1 if this node leads"),
     metric("paxos_slots_decided", Kind::Gauge, "node", "every slot below is decided here"),
     metric("paxos_slots_applied", Kind::Gauge, "node", "every slot below is applied here"),
+    metric("paxos_snapshot_slot", Kind::Gauge, "node", "the slot of the snapshot, which holds what is applied below"),
     metric("paxos_log_slots", Kind::Gauge, "node", "slots that the log holds"),
+    metric("paxos_sessions", Kind::Gauge, "node", "open sessions"),
     metric("paxos_requests_waiting", Kind::Gauge, "node", "requests of clients that are under way"),
     metric(
         "paxos_queue_length",
@@ -111,6 +113,8 @@ pub(crate) fn tell_node(node: u64, status: &Status, queued: [(&'static str, usiz
         ("paxos_leading", f64::from(u8::from(status.role == "leader"))),
         ("paxos_slots_decided", status.decided as f64),
         ("paxos_slots_applied", status.applied as f64),
+        ("paxos_snapshot_slot", status.snapshot as f64),
+        ("paxos_sessions", status.sessions as f64),
         ("paxos_log_slots", status.log_slots as f64),
         ("paxos_requests_waiting", status.requests as f64),
         ("paxos_store_full", f64::from(u8::from(status.full))),

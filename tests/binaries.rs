@@ -169,6 +169,7 @@ fn logcat_prints_a_line_a_slot() {
     let printed = text(&output.stdout);
     assert!(output.status.success() && printed.starts_with("# node 0 of cluster"), "{output:?}");
     assert!((0..3).all(|number| printed.lines().any(|line| line.contains(&format!("value{number}")))), "{printed}");
+    assert!(printed.contains("# snapshot of slot 0: 0 keys, 0 deleted, 0 sessions; entries from 0 on"), "{printed}");
     let missing = logcat(&cluster.directory.path().join("missing"));
     assert!(missing.status.code() == Some(1) && text(&missing.stderr).lines().count() == 1, "{missing:?}");
     let usage = Command::new(env!("CARGO_BIN_EXE_logcat")).output().expect("it runs");

@@ -123,8 +123,8 @@ fn requests_end_in_time_also_when_the_others_hang() {
     let cluster = Cluster::started(3, &[]);
     cluster.put(0, "k", "a", Some(1)).unwrap();
     assert_eq!(cluster.ask(0, "GET", "/readyz", None).unwrap().status, 200);
-    cluster.signal(1, "STOP");
-    cluster.signal(2, "STOP");
+    cluster.hang(1);
+    cluster.hang(2);
     for (method, path) in [("GET", "/readyz"), ("GET", "/kvstore/k"), ("PUT", "/kvstore/k"), ("DELETE", "/kvstore/k")] {
         let body = (method == "PUT").then(|| json!({"val": "b", "ver": 2}));
         let begin = Instant::now();

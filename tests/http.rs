@@ -391,6 +391,8 @@ fn the_node_tells_its_state() {
         status["decided"].as_u64() >= status["applied"].as_u64() && status["applied"].as_u64() > Some(0),
         "{status}"
     );
+    assert_eq!((status["snapshot"].as_u64(), status["first"].as_u64()), (Some(0), Some(0)), "{status}");
+    assert!(status["sizes"]["sessions"].as_u64() > Some(0), "{status}");
     assert_eq!(status["members"][0]["store"].as_str(), Some(cluster.stores[0].as_str()));
     assert!(
         status["sizes"]["store_bytes"].as_u64() > Some(0) && status["sizes"]["log_slots"].as_u64() > Some(0),

@@ -12,6 +12,7 @@ use paxos_model::trace::{Input, step};
 use serde::{Deserialize, Serialize};
 use stateright::actor::{Command, Id};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -37,6 +38,8 @@ impl StateMachine for Counters {
     type Reply = u64;
     type Query = Value;
     type Answer = u64;
+    type Place = String;
+    type Item = u64;
 
     fn size(add: &Add) -> usize {
         add.name.len() + 16
@@ -52,6 +55,23 @@ impl StateMachine for Counters {
     fn query(&self, query: &Value) -> u64 {
         self.0.get(&query.of).copied().unwrap_or(0)
     }
+
+    fn items(&self, after: Option<&String>) -> impl Iterator<Item = (String, u64)> {
+        let from = after.map_or(Unbounded, Excluded);
+        self.0.range::<String, _>((from, Unbounded)).map(|(name, count)| (name.clone(), *count))
+    }
+
+    fn put(&mut self, name: String, count: u64) {
+        self.0.insert(name, count);
+    }
+
+    fn reply_size(_: &u64) -> usize {
+        8
+    }
+
+    fn item_size(name: &String, _: &u64) -> usize {
+        name.len() + 16
+    }
 }
 
 const REPLICAS: usize = 3;
@@ -63,7 +83,7 @@ const CLIENT: usize = 100;
 struct Cluster {
     replica: Replica<Counters>,
     states: Vec<State<Counters>>,
-    disks: Vec<Option<Arc<Durable<Add>>>>,
+    disks: Vec<Option<Arc<Durable<Counters>>>>,
     timers: Vec<BTreeSet<Timer>>,
     network: VecDeque<(Id, Id, MessageOf<Counters>)>,
     replies: BTreeMap<u64, OutcomeOf<Counters>>,

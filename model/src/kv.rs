@@ -6,12 +6,18 @@
 
 use crate::machine::StateMachine;
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 use std::hash::{Hash, Hasher};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 /// The highest version: the highest integer that a JSON reader with floating-point numbers keeps exact.
 pub const VERSION_MAX: u64 = (1 << 53) - 1;
+
+/// Tombstones above this version are never collected: the floor stays so far below [`VERSION_MAX`] that a client which writes
+/// "version read + 1" never gets there.
+pub const FLOOR_MAX: u64 = VERSION_MAX / 2;
 
 /// A key with its value and version, as clients see it. An absent or deleted key has the empty value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -50,6 +56,11 @@ pub enum Command {
         /// How many tombstones may stay.
         keep: u64,
     },
+    /// Raises the floor, as where a backup is restored: so far, and at most to [`FLOOR_MAX`].
+    RaiseFloor {
+        /// The lowest version that it may have afterwards.
+        to: u64,
+    },
 }
 
 /// What came of one write.
@@ -66,7 +77,7 @@ pub enum Written {
 pub enum Reply {
     /// For every write, what came of it.
     Written(Vec<Written>),
-    /// The floor after a collection.
+    /// The floor after a collection, or after it was raised.
     Collected(u64),
 }
 
@@ -95,14 +106,26 @@ pub enum Answer {
     Keys(Vec<Arc<str>>),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-struct Versioned {
-    val: Arc<str>,
-    ver: u64,
+/// Where a part of the store is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Place {
+    /// The floor, as the version of no key.
+    Floor,
+    /// A key, deleted ones included.
+    Key(Arc<str>),
+}
+
+/// What a place of the store holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Versioned {
+    /// The value; empty if it was deleted.
+    pub val: Arc<str>,
+    /// The version.
+    pub ver: u64,
 }
 
 /// The store.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kv {
     entries: OrdMap<Arc<str>, Versioned>,
     /// Deleted keys by version, then key.
@@ -133,6 +156,22 @@ impl Kv {
         self.floor
     }
 
+    /// What differs from `before`, in the order of the places, with what is there now. What both share is not looked at.
+    pub fn changes<'a>(&'a self, before: &'a Kv) -> impl Iterator<Item = (Place, Option<Versioned>)> + 'a {
+        let floor = (self.floor != before.floor).then(|| (Place::Floor, Some(self.floor_item())));
+        let keys = before.entries.diff(&self.entries).map(|change| match change {
+            DiffItem::Add(key, value) | DiffItem::Update { new: (key, value), .. } => {
+                (Place::Key(key.clone()), Some(value.clone()))
+            }
+            DiffItem::Remove(key, _) => (Place::Key(key.clone()), None),
+        });
+        floor.into_iter().chain(keys)
+    }
+
+    fn floor_item(&self) -> Versioned {
+        Versioned { val: Arc::from(""), ver: self.floor }
+    }
+
     fn write(&mut self, put: &Put) -> Written {
         let present = self.get(&put.key);
         let ver = put.ver.unwrap_or(present.ver + 1);
@@ -149,11 +188,11 @@ impl Kv {
         Written::Applied(Entry { key: put.key.clone(), val: put.val.clone(), ver })
     }
 
-    /// A tombstone at the highest version stays: a floor there would let nobody write.
+    /// A tombstone above [`FLOOR_MAX`] stays: a floor there would leave little or nothing above it to write at.
     fn collect(&mut self, keep: u64) {
         while self.tombstones.len() as u64 > keep
             && let Some(((ver, key), ())) = self.tombstones.get_min().cloned()
-            && ver < VERSION_MAX
+            && ver <= FLOOR_MAX
         {
             self.tombstones.remove(&(ver, key.clone()));
             self.entries.remove(&key);
@@ -167,6 +206,8 @@ impl StateMachine for Kv {
     type Reply = Reply;
     type Query = Query;
     type Answer = Answer;
+    type Place = Place;
+    type Item = Versioned;
 
     fn apply(&mut self, command: &Command) -> Reply {
         match command {
@@ -186,13 +227,17 @@ impl StateMachine for Kv {
                 self.collect(*keep);
                 Reply::Collected(self.floor)
             }
+            Command::RaiseFloor { to } => {
+                self.floor = self.floor.max((*to).min(FLOOR_MAX));
+                Reply::Collected(self.floor)
+            }
         }
     }
 
     fn size(command: &Command) -> usize {
         match command {
             Command::Write { puts, .. } => puts.iter().map(|put| put.key.len() + put.val.len() + 24).sum(),
-            Command::Collect { .. } => 8,
+            Command::Collect { .. } | Command::RaiseFloor { .. } => 8,
         }
     }
 
@@ -208,5 +253,46 @@ impl StateMachine for Kv {
                 )
             }
         }
+    }
+
+    /// The floor, if it ever rose, then the keys.
+    fn items(&self, after: Option<&Place>) -> impl Iterator<Item = (Place, Versioned)> {
+        let floor = (after.is_none() && self.floor > 0).then(|| (Place::Floor, self.floor_item()));
+        let from = match after {
+            Some(Place::Key(key)) => Excluded(key.clone()),
+            Some(Place::Floor) | None => Unbounded,
+        };
+        let keys = self.entries.range((from, Unbounded));
+        floor.into_iter().chain(keys.map(|(key, value)| (Place::Key(key.clone()), value.clone())))
+    }
+
+    fn put(&mut self, place: Place, item: Versioned) {
+        match place {
+            Place::Floor => self.floor = item.ver,
+            Place::Key(key) => {
+                if item.val.is_empty() {
+                    self.tombstones.insert((item.ver, key.clone()), ());
+                }
+                self.entries.insert(key, item);
+            }
+        }
+    }
+
+    fn reply_size(reply: &Reply) -> usize {
+        let size = |entry: &Entry| entry.key.len() + entry.val.len() + 24;
+        match reply {
+            Reply::Written(written) => {
+                written.iter().map(|(Written::Applied(entry) | Written::Conflict(entry))| size(entry)).sum()
+            }
+            Reply::Collected(_) => 8,
+        }
+    }
+
+    fn item_size(place: &Place, item: &Versioned) -> usize {
+        let key = match place {
+            Place::Floor => 0,
+            Place::Key(key) => key.len(),
+        };
+        key + item.val.len() + 24
     }
 }

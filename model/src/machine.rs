@@ -23,6 +23,10 @@ pub trait StateMachine: Clone + Debug + Default + Eq + Hash + Send + Sync + 'sta
     type Query: Value;
     /// What a query answers.
     type Answer: Value;
+    /// Names an item of the state. A snapshot is sent and stored in the order of these.
+    type Place: Value;
+    /// A part of the state that travels whole.
+    type Item: Value;
 
     /// Carries out `command`. Must be total and deterministic: an invalid command gets a reply that says so.
     fn apply(&mut self, command: &Self::Command) -> Self::Reply;
@@ -32,4 +36,17 @@ pub trait StateMachine: Clone + Debug + Default + Eq + Hash + Send + Sync + 'sta
 
     /// Answers `query` from the present state.
     fn query(&self, query: &Self::Query) -> Self::Answer;
+
+    /// The items that the state consists of, in the order of their places, from the first above `after` on. Finding the first
+    /// should not take longer the more there are below it.
+    fn items(&self, after: Option<&Self::Place>) -> impl Iterator<Item = (Self::Place, Self::Item)>;
+
+    /// Puts one of [`StateMachine::items`] in its place: all of them, put into the default, give the same state again.
+    fn put(&mut self, place: Self::Place, item: Self::Item);
+
+    /// About how many bytes a reply takes in a message.
+    fn reply_size(reply: &Self::Reply) -> usize;
+
+    /// About how many bytes an item takes in a message, its place included.
+    fn item_size(place: &Self::Place, item: &Self::Item) -> usize;
 }

@@ -154,6 +154,8 @@ marks! {
     SessionEvicted,
     /// A session is ended by a command.
     SessionExpired,
+    /// A session is ended since it was not used for long.
+    UnusedSessionExpired,
     /// An operation of an unknown session is not applied.
     SessionUnknown,
     /// An operation is reached again in the log, and answered as before.
@@ -182,6 +184,38 @@ marks! {
     LocalRead,
     /// A local read must first be confirmed, since nothing was read here since the start.
     LocalReadConfirmed,
+    /// What is applied becomes the snapshot.
+    SnapshotTaken,
+    /// An entry that the snapshot takes the place of goes.
+    LogTruncated,
+    /// An entry before the tail stays, since a member that is being helped will ask for it.
+    LogKeptForOther,
+    /// A part of a snapshot takes no further piece, since it would take too many bytes.
+    PartFullOfBytes,
+    /// A part of a snapshot that is no later than what is decided here is not used.
+    PartOutdated,
+    /// A part that is not the next one of the snapshot that is arriving is not used.
+    PartNotNext,
+    /// Nobody goes on with the snapshot that is arriving, and another one is begun.
+    PartOfAnother,
+    /// A part is kept, and the next one asked for.
+    PartTaken,
+    /// A snapshot has arrived whole, and takes the place of what was known.
+    SnapshotInstalled,
+    /// A leader that installs a snapshot stops.
+    LeaderInstalls,
+    /// What is decided overtakes a snapshot that is arriving.
+    ArrivingOvertaken,
+    /// The opening of a node's session is among what an installed snapshot passes over.
+    OpeningPassedOver,
+    /// An operation that a client waits for is among what an installed snapshot passes over: answered from the session.
+    OperationPassedOver,
+    /// A node's session came and went in what an installed snapshot passes over: whether the operation was done nobody knows.
+    OperationLostSight,
+    /// A member that was sent a snapshot goes on with the log.
+    ServedFromLogAgain,
+    /// A member that was sent a snapshot has asked for nothing for long.
+    ServedNoMore,
 }
 
 static REACHED: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];

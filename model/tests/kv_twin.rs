@@ -1,6 +1,6 @@
 //! The key-value store against a twin that keeps everything in plain maps and looks at all of it every time.
 
-use paxos_model::kv::{Answer, Command, Entry, Kv, Put, Query, Reply, VERSION_MAX, Written};
+use paxos_model::kv::{Answer, Command, Entry, FLOOR_MAX, Kv, Put, Query, Reply, VERSION_MAX, Written};
 use paxos_model::machine::StateMachine;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -48,10 +48,14 @@ impl Twin {
                 let mut deleted: Vec<(u64, String)> = deleted.map(|(key, (_, ver))| (*ver, key.clone())).collect();
                 deleted.sort();
                 let surplus = (deleted.len() as u64).saturating_sub(*keep);
-                for (ver, key) in deleted.into_iter().take(surplus as usize).filter(|(ver, _)| *ver < VERSION_MAX) {
+                for (ver, key) in deleted.into_iter().take(surplus as usize).filter(|(ver, _)| *ver <= FLOOR_MAX) {
                     self.entries.remove(&key);
                     self.floor = self.floor.max(ver);
                 }
+                Reply::Collected(self.floor)
+            }
+            Command::RaiseFloor { to } => {
+                self.floor = self.floor.max(*to.min(&FLOOR_MAX));
                 Reply::Collected(self.floor)
             }
         }
@@ -73,6 +77,7 @@ fn version() -> impl Strategy<Value = Option<u64>> {
         6 => Just(None),
         6 => (0..12u64).prop_map(Some),
         1 => (VERSION_MAX - 2..=VERSION_MAX + 1).prop_map(Some),
+        1 => (FLOOR_MAX - 1..=FLOOR_MAX + 1).prop_map(Some),
         1 => Just(Some(u64::MAX)),
     ]
 }
@@ -86,6 +91,7 @@ fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         5 => (proptest::collection::vec(put(), 0..4), any::<bool>()).prop_map(|(puts, atomic)| Command::Write { puts, atomic }),
         1 => (0..4u64).prop_map(|keep| Command::Collect { keep }),
+        1 => prop_oneof![0..4u64, FLOOR_MAX - 1..=VERSION_MAX].prop_map(|to| Command::RaiseFloor { to }),
     ]
 }
 
@@ -102,7 +108,7 @@ proptest! {
             let floor = kv.floor();
             prop_assert_eq!(kv.apply(command), twin.apply(command), "{:?}", command);
             prop_assert_eq!(kv.floor(), twin.floor);
-            prop_assert!(kv.floor() >= floor && kv.floor() < VERSION_MAX);
+            prop_assert!(kv.floor() >= floor && kv.floor() <= FLOOR_MAX);
             for (key, start, limit) in &queries {
                 prop_assert_eq!(kv.query(&Query::Get(key.as_str().into())), Answer::Entry(twin.get(key)));
                 let query = Query::Keys { prefix: key.as_str().into(), start: start.as_str().into(), limit: *limit };

@@ -8,6 +8,7 @@ mod check;
 mod explore;
 mod nearest;
 mod original;
+mod runs;
 
 pub use catalogue::{Catalogue, Exhibit, RunOptions, ScopeInfo, ScopeRun, SimulateOptions};
 pub(crate) use nearest::unknown;

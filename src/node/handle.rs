@@ -28,8 +28,14 @@ pub struct Status {
     pub decided: Slot,
     /// Every slot below is applied here.
     pub applied: Slot,
+    /// The slot of the snapshot.
+    pub snapshot: Slot,
+    /// The first decided slot whose entry is kept; `decided` if none is.
+    pub first: Slot,
     /// Slots that the log holds.
     pub log_slots: usize,
+    /// Open sessions.
+    pub sessions: usize,
     /// Requests of clients that are under way.
     pub requests: usize,
     /// Whether clients' values are refused, since the store is full or nearly so.
@@ -110,16 +116,17 @@ mod tests {
         let (inbox_bytes, clients) = Default::default();
         let handle = NodeHandle { peers, inbox_bytes, asks, stop, clients, status };
         let from = Id::from(1);
+        let fetch = |from| Message::Fetch { from, arriving: None };
         assert!(
             handle.deliver(from, Message::Forward { operations: vec![large(); 300].into(), relayed: false }),
             "one may be as large as it is"
         );
-        assert!(!handle.deliver(from, Message::Fetch { from: 0 }));
+        assert!(!handle.deliver(from, fetch(0)));
         let (_, _, bytes) = inbox.recv().unwrap();
         assert!(bytes > 300 << 20);
         handle.inbox_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        assert!((0..10).all(|slot| handle.deliver(from, Message::Fetch { from: slot })));
-        assert!(!handle.deliver(from, Message::Fetch { from: 10 }), "nor more than so many");
+        assert!((0..10).all(|slot| handle.deliver(from, fetch(slot))));
+        assert!(!handle.deliver(from, fetch(10)), "nor more than so many");
         assert!(handle.inbox_bytes.load(Ordering::Relaxed) < 10_000);
     }
 }

@@ -4,11 +4,8 @@
 //! *full* when a commit failed for want of room: then the replica begins anew from what is stored, and what would have to be
 //! saved is dropped, as if it were lost on the way, until a look at the store finds room.
 
-use crate::storage::Usage;
-use crate::{Command, Stored};
-use imbl::OrdMap;
-use paxos_model::replica::ballot::Slot;
-use paxos_model::replica::message::Entry;
+use crate::Stored;
+use crate::storage::{Usage, needs_room};
 use std::time::{Duration, Instant};
 
 /// The first and the longest pause before the store is looked at again.
@@ -23,8 +20,8 @@ pub(super) struct Room {
 
 struct Full {
     until: Instant,
-    /// The log in the store. What leaves it alone can be saved even now, since a store keeps a little room for that.
-    log: OrdMap<Slot, Entry<Command>>,
+    /// What is in the store. What needs no more room can be saved even now, since a store keeps a little for that.
+    stored: Stored,
     /// Whether even that failed.
     wholly: bool,
 }
@@ -46,13 +43,13 @@ impl Room {
 
     /// Whether `value` would not fit.
     pub(super) fn lacks_room_for(&self, value: &Stored) -> bool {
-        self.full.as_ref().is_some_and(|full| full.wholly || !value.log.ptr_eq(&full.log))
+        self.full.as_ref().is_some_and(|full| full.wholly || needs_room(&full.stored, value))
     }
 
     /// The store was found full with `stored` in it; or, if it was full before, without room for anything at all.
     pub(super) fn found_full(&mut self, stored: Option<&Stored>, now: Instant) {
-        let log = stored.map(|stored| stored.log.clone()).unwrap_or_default();
-        self.full = Some(Full { until: now + self.pause, log, wholly: self.is_full() });
+        self.full =
+            Some(Full { until: now + self.pause, stored: stored.cloned().unwrap_or_default(), wholly: self.is_full() });
         self.pause = (self.pause * 2).min(PAUSE.1);
     }
 
@@ -93,11 +90,15 @@ impl Room {
 #[allow(clippy::disallowed_methods, reason = "any moment will do, and there is no other way to have one")]
 mod tests {
     use super::*;
+    use crate::Machine;
     use paxos_model::replica::durable::Durable;
+    use paxos_model::replica::executor::Executor;
+    use paxos_model::replica::message::Entry;
+    use paxos_model::replica::snapshot::Arriving;
     use std::sync::Arc;
 
     #[test]
-    fn a_full_store_takes_what_leaves_the_log_alone() {
+    fn a_full_store_takes_what_leaves_log_and_snapshots_alone() {
         let now = Instant::now();
         let mut room = Room::new(Usage { used: 10, limit: 100 });
         let mut stored = Durable::default();
@@ -108,8 +109,16 @@ mod tests {
         let mut marks = Durable::clone(&stored);
         marks.incarnation += 1;
         assert!(!room.lacks_room_for(&Arc::new(marks.clone())));
-        marks.log.insert(1, Entry::Noop);
-        assert!(room.lacks_room_for(&Arc::new(marks)) && room.refuses_values());
+        let changes: [fn(&mut Durable<Machine>); 3] = [
+            |value| value.log.insert(1, Entry::Noop).map_or((), drop),
+            |value| value.snapshot.applied = 1,
+            |value| value.arriving = Some(Arriving { executor: Executor::default(), after: None }),
+        ];
+        for change in changes {
+            let mut value = marks.clone();
+            change(&mut value);
+            assert!(room.lacks_room_for(&Arc::new(value)) && room.refuses_values());
+        }
         room.found_full(Some(&stored), now);
         assert!(room.lacks_room_for(&stored), "not even for that");
         let first = room.next_look().unwrap();

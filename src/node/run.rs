@@ -421,7 +421,10 @@ impl Running {
             ballot: state.durable.promised,
             decided: state.durable.decided,
             applied: state.executor.applied,
+            snapshot: state.durable.snapshot.applied,
+            first: state.durable.first(),
             log_slots: state.durable.log.len(),
+            sessions: state.executor.sessions.len(),
             requests: state.gateway.writes.len() + state.gateway.reads.len(),
             full: self.room.refuses_values(),
         };

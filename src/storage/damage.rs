@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_types, reason = "files are what is damaged")]
 
 use super::lmdb::{self, LmdbStore};
+use super::snapshots::Life;
 use super::tests::{ROOM, entry, open, value};
 use super::{OpenError, Store};
 use crate::Stored;
@@ -28,7 +29,15 @@ impl Subject {
         let directory = tempfile::tempdir().unwrap();
         let mut store = open(directory.path());
         store.load().unwrap();
-        let mut stored = value(400, 1);
+        // An applied state of a few pages, and the larger part of another.
+        let mut life = Life::default();
+        life.decide_some(400);
+        life.snapshot(400);
+        life.decide_some(1);
+        life.other(200);
+        life.part(200);
+        assert!(life.value.arriving.is_some());
+        let mut stored = Durable { promised: value(0, 1).promised, ..life.value };
         stored.log.insert(7, entry(7, 3 * PAGE));
         stored.log.insert(9, entry(9, 9 * PAGE));
         store.commit(&Arc::new(stored.clone())).unwrap();
@@ -165,7 +174,7 @@ fn what_a_record_says_of_its_key_is_compared() {
 #[test]
 fn trees_that_are_missing_are_not_made_anew() {
     let subject = Subject::new();
-    for name in ["log", "meta", "votes", "identity", "marks", "stamp"] {
+    for name in ["items0", "items1", "log", "meta", "sessions0", "sessions1", "votes", "identity", "marks", "stamp"] {
         let needle = name.as_bytes();
         let end = subject.bytes.len() - needle.len();
         let places = (0..end).filter(|at| &subject.bytes[*at..at + needle.len()] == needle);

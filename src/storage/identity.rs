@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 
 /// The format of what is on the disk. A program reads its own and the one before.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A random number that a store gets when it is made. It tells a wiped or swapped disk from the one that voted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

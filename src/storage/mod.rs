@@ -6,15 +6,21 @@
 mod codec;
 #[cfg(test)]
 mod damage;
+mod directory;
 pub mod identity;
 pub mod lmdb;
 pub mod memory;
 mod pages;
+mod sets;
+#[cfg(test)]
+mod snapshots;
 #[cfg(test)]
 mod tests;
+mod trees;
 
-use crate::Stored;
+use crate::{Machine, Stored};
 use identity::Identity;
+use paxos_model::replica::durable::Durable;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -26,8 +32,8 @@ pub trait Store: Send + 'static {
     /// What was committed last; none if nothing ever was. Reads all of it: for the start, and after a failed commit.
     fn load(&mut self) -> Result<Option<Stored>, OpenError>;
 
-    /// Makes `value` durable, all of it or none. A store that has no more room for the log keeps a little for the marks beside it, as
-    /// far as that is up to it.
+    /// Makes `value` durable, all of it or none. A store that has no more room for the log and the snapshot keeps a little for
+    /// the marks beside them, as far as that is up to it.
     fn commit(&mut self, value: &Stored) -> Result<(), CommitError>;
 
     /// How much of the store is taken.
@@ -35,6 +41,16 @@ pub trait Store: Send + 'static {
 
     /// Whether a commit may succeed again after one found no room.
     fn has_room(&mut self) -> bool;
+}
+
+/// Whether a store that holds `before` needs room for `value`: for its log, its snapshot, or what arrives of another. Marks need none.
+pub(crate) fn needs_room(before: &Durable<Machine>, value: &Durable<Machine>) -> bool {
+    let arriving = |stored: &Durable<Machine>| {
+        stored.arriving.as_ref().map(|arriving| (arriving.executor.applied, arriving.after.clone()))
+    };
+    !value.log.ptr_eq(&before.log)
+        || value.snapshot.applied != before.snapshot.applied
+        || arriving(value) != arriving(before)
 }
 
 /// How much of a store is taken, in bytes.

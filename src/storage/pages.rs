@@ -14,6 +14,7 @@
 
 #![allow(clippy::disallowed_types, reason = "this is where files are")]
 
+use super::trees::META;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -47,13 +48,14 @@ type Checked<T> = Result<T, String>;
 pub(super) struct Snapshot {
     /// The transaction that left it.
     pub(super) transaction: u64,
+    /// The names of its trees, in order.
+    pub(super) trees: Vec<String>,
     /// The records of the `meta` tree.
     pub(super) meta: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-/// The newest snapshot, all of its pages being sound, and the one before it. `names` are the trees that there must be, and `meta`
-/// is one of them.
-pub(super) fn look_through(file: &File, names: &[&str]) -> Checked<[Snapshot; 2]> {
+/// The newest snapshot, all of its pages being sound, and the one before it.
+pub(super) fn look_through(file: &File) -> Checked<[Snapshot; 2]> {
     let (first, second) = (Meta::read(file, 0, None)?, Meta::read(file, 1, Some(Meta::page_size(file)?))?);
     if second.page_size != first.page_size {
         return Err("its two meta pages tell different page sizes".into());
@@ -71,9 +73,9 @@ pub(super) fn look_through(file: &File, names: &[&str]) -> Checked<[Snapshot; 2]
         ));
     }
     let mut walk = Walk::new(file, &newest)?;
-    let whole = walk.snapshot(&newest, names, true)?;
+    let whole = walk.snapshot(&newest, true)?;
     walk.check_disjoint(&newest)?;
-    let before = Walk::new(file, &older)?.snapshot(&older, names, false)?;
+    let before = Walk::new(file, &older)?.snapshot(&older, false)?;
     Ok([whole, before])
 }
 
@@ -184,8 +186,8 @@ impl<'f> Walk<'f> {
         Ok(Walk { file, page_size, pages_in_file: length / page_size as u64, last_page, taken: Vec::new() })
     }
 
-    /// Walks the trees in `names`: all of each or, unless `whole`, of the others than `meta` nothing.
-    fn snapshot(&mut self, from: &Meta, names: &[&str], whole: bool) -> Checked<Snapshot> {
+    /// Walks the trees: all of each or, unless `whole`, of the others than `meta` nothing.
+    fn snapshot(&mut self, from: &Meta, whole: bool) -> Checked<Snapshot> {
         let mut trees = BTreeMap::new();
         self.tree("main", &from.main, Ord::cmp, &mut |key, value| match value {
             Value::Tree(tree) => {
@@ -194,15 +196,12 @@ impl<'f> Walk<'f> {
             }
             Value::Here(_) | Value::Elsewhere { .. } => Err("a record stands among the trees".into()),
         })?;
-        if !trees.keys().eq(names) {
-            return Err(format!("it holds the trees {:?}, and should hold {names:?}", trees.keys()));
-        }
         let mut meta = BTreeMap::new();
         for (name, tree) in &trees {
             if tree.pad != 0 || tree.flags != 0 {
                 return Err(format!("tree {name} has flags that are not used here"));
             }
-            if name == "meta" {
+            if name == META {
                 self.tree(name, tree, Ord::cmp, &mut |key, value| match value {
                     Value::Here(value) => {
                         meta.insert(key.to_vec(), value.to_vec());
@@ -217,7 +216,7 @@ impl<'f> Walk<'f> {
                 })?;
             }
         }
-        Ok(Snapshot { transaction: from.transaction, meta })
+        Ok(Snapshot { transaction: from.transaction, trees: trees.into_keys().collect(), meta })
     }
 
     /// Whether no page is used twice, or used and free.

@@ -4,7 +4,7 @@ use super::identity::{FORMAT, Identity};
 use super::lmdb::{self, LmdbStore};
 use super::memory::MemoryStore;
 use super::{CommitError, OpenError, Store};
-use crate::{Command, Stored};
+use crate::{Command, Machine, Stored};
 use paxos_model::replica::ballot::Ballot;
 use paxos_model::replica::durable::Durable;
 use paxos_model::replica::message::{Act, Entry, Operation, OperationId, SessionId};
@@ -23,10 +23,10 @@ pub(super) fn entry(number: u64, length: usize) -> Entry<Command> {
 }
 
 /// A value with a log of `decided` slots and one vote after them.
-pub(super) fn value(decided: u64, round: u64) -> Durable<Command> {
+pub(super) fn value(decided: u64, round: u64) -> Durable<Machine> {
     let ballot = Ballot { round, node: 1.into() };
-    let mut value =
-        Durable { promised: ballot, promised_at: decided / 2, decided, incarnation: round, ..Durable::default() };
+    let promised_at = decided / 2;
+    let mut value = Durable { promised: ballot, promised_at, decided, incarnation: round, ..Durable::default() };
     for slot in 0..=decided {
         value.log.insert(slot, entry(slot, 10));
     }

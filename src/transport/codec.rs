@@ -6,7 +6,7 @@ use paxos_model::replica::message::Message;
 use serde::{Deserialize, Serialize};
 
 /// The version of the protocol between nodes. It changes with any message's form.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 /// The largest message, in bytes: a promise with a vote for the largest entry in each slot up to the horizon fits.
 pub const MESSAGE_MAX: usize = 72 << 20;
 /// What stands before every frame: its length without this, and a checksum of it.

@@ -3,14 +3,16 @@
 use super::codec::{self, HEADER, Hello, PROTOCOL, Seal};
 use crate::config::{Config, WINDOW_MAX};
 use crate::storage::identity::StoreId;
-use crate::{Command, KEY_MAX, Msg, VALUE_MAX};
-use paxos_model::kv::{self, Kv, Put, Query, Reply, Written};
+use crate::{Command, KEY_MAX, Machine, Msg, VALUE_MAX};
+use paxos_model::kv::{self, Kv, Put, Query, Reply, Versioned, Written};
+use paxos_model::machine::StateMachine;
 use paxos_model::replica::Options;
 use paxos_model::replica::ballot::Ballot;
 use paxos_model::replica::message::{
-    Act, Done, Entry, Message, Operation, OperationId, Outcome, ReadId, Refusal, Request, SessionId, Uncertainty, Vote,
-    operation_bytes,
+    Act, Arrived, Done, Entry, Message, Operation, OperationId, Outcome, ReadId, Refusal, Request, SessionId,
+    Uncertainty, Vote, operation_bytes,
 };
+use paxos_model::replica::pieces::{Piece, PieceOf, Place, PlaceOf};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -41,11 +43,17 @@ fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         (vec(put, 0..4), any::<bool>()).prop_map(|(puts, atomic)| Command::Write { puts, atomic }),
         any::<u64>().prop_map(|keep| Command::Collect { keep }),
+        any::<u64>().prop_map(|to| Command::RaiseFloor { to }),
     ]
 }
 
 fn act() -> impl Strategy<Value = Act<Command>> {
-    prop_oneof![Just(Act::OpenSession), session().prop_map(Act::ExpireSession), command().prop_map(Act::Apply),]
+    prop_oneof![
+        Just(Act::OpenSession),
+        session().prop_map(Act::ExpireSession),
+        any::<u64>().prop_map(Act::ExpireUnused),
+        command().prop_map(Act::Apply),
+    ]
 }
 
 fn operation() -> impl Strategy<Value = Operation<Command>> {
@@ -66,9 +74,41 @@ fn read() -> impl Strategy<Value = ReadId> {
     parts.prop_map(|(origin, incarnation, number)| ReadId { origin, incarnation, number })
 }
 
+fn place() -> impl Strategy<Value = PlaceOf<Machine>> {
+    prop_oneof![
+        Just(Place::Item(kv::Place::Floor)),
+        text().prop_map(|key| Place::Item(kv::Place::Key(key))),
+        session().prop_map(Place::Session),
+        operation_id().prop_map(Place::Done),
+    ]
+}
+
+fn kept() -> impl Strategy<Value = kv::Entry> {
+    (text(), text(), any::<u64>()).prop_map(|(key, val, ver)| kv::Entry { key, val, ver })
+}
+
+fn done() -> impl Strategy<Value = Done<Reply>> {
+    let written = prop_oneof![kept().prop_map(Written::Applied), kept().prop_map(Written::Conflict)];
+    prop_oneof![
+        session().prop_map(Done::Opened),
+        Just(Done::Expired),
+        vec(written, 0..3).prop_map(|written| Done::Applied(Reply::Written(written))),
+        any::<u64>().prop_map(|floor| Done::Applied(Reply::Collected(floor))),
+    ]
+}
+
+fn piece() -> impl Strategy<Value = PieceOf<Machine>> {
+    let item = (text(), any::<u64>()).prop_map(|(val, ver)| Piece::Item(Versioned { val, ver }));
+    let session = (option::of((id(), any::<u64>())), any::<u64>(), any::<u64>());
+    let session =
+        session.prop_map(|(owner, used, acknowledged_below)| Piece::Session { owner, used, acknowledged_below });
+    prop_oneof![item, session, done().prop_map(Piece::Done)]
+}
+
 /// Every variant that nodes exchange.
 fn message() -> impl Strategy<Value = Msg> {
     let vote = (any::<u64>(), ballot(), entry()).prop_map(|(slot, ballot, entry)| Vote { slot, ballot, entry });
+    let arrived = (any::<u64>(), option::of(place())).prop_map(|(slot, after)| Arrived { slot, after });
     prop_oneof![
         (vec(operation(), 0..4), any::<bool>())
             .prop_map(|(operations, relayed)| Message::Forward { operations: operations.into(), relayed }),
@@ -90,8 +130,10 @@ fn message() -> impl Strategy<Value = Msg> {
             round
         }),
         (ballot(), any::<u64>()).prop_map(|(ballot, round)| Message::HeartbeatAck { ballot, round }),
-        any::<u64>().prop_map(|from| Message::Fetch { from }),
+        (any::<u64>(), option::of(arrived)).prop_map(|(from, arriving)| Message::Fetch { from, arriving }),
         (any::<u64>(), vec(entry(), 0..4)).prop_map(|(from, entries)| Message::Decided { from, entries }),
+        (any::<u64>(), option::of(place()), vec((place(), piece()), 0..4), any::<bool>())
+            .prop_map(|(slot, after, pieces, last)| Message::Part { slot, after, pieces, last }),
     ]
 }
 
@@ -106,12 +148,8 @@ fn clients_message() -> impl Strategy<Value = Msg> {
         query.clone().prop_map(Request::Read),
         query.prop_map(Request::LocalRead),
     ];
-    let kept = || (text(), text(), any::<u64>()).prop_map(|(key, val, ver)| kv::Entry { key, val, ver });
     let outcome = prop_oneof![
-        session().prop_map(|session| Outcome::Done(Done::Opened(session))),
-        vec(kept(), 0..3).prop_map(|entries| {
-            Outcome::Done(Done::Applied(Reply::Written(entries.into_iter().map(Written::Applied).collect())))
-        }),
+        done().prop_map(Outcome::Done),
         (any::<u64>(), kept())
             .prop_map(|(applied, entry)| Outcome::Answer { applied, answer: kv::Answer::Entry(entry) }),
         Just(Outcome::Refused(Refusal::Busy)),
@@ -146,6 +184,24 @@ proptest! {
     fn an_operation_takes_no_more_bytes_than_it_is_reckoned_with(operation in operation()) {
         let bytes = postcard::to_stdvec(&operation).expect("it has a form in bytes");
         prop_assert!(bytes.len() <= operation_bytes::<Kv>(&operation), "{}", bytes.len());
+    }
+
+    /// As is a part of a snapshot.
+    #[test]
+    fn what_a_snapshot_holds_takes_no_more_bytes_than_it_is_reckoned_with(key in text(), val in text(), ver: u64, reply in done()) {
+        let (place, item) = (kv::Place::Key(key), Versioned { val, ver });
+        let reckoned = Kv::item_size(&place, &item);
+        let (place, piece): (PlaceOf<Machine>, PieceOf<Machine>) = (Place::Item(place), Piece::Item(item));
+        let bytes = postcard::to_stdvec(&(place, piece)).expect("it has a form in bytes");
+        prop_assert!(bytes.len() <= reckoned, "{}", bytes.len());
+        if let Done::Applied(reply) = &reply {
+            let beside = 64;
+            let reckoned = beside + Kv::reply_size(reply);
+            let session = SessionId { slot: u64::MAX, position: u32::MAX };
+            let place: PlaceOf<Machine> = Place::Done(OperationId { session, sequence: u64::MAX });
+            let bytes = postcard::to_stdvec(&(place, PieceOf::<Machine>::Done(Done::Applied(reply.clone()))));
+            prop_assert!(bytes.expect("it has a form in bytes").len() <= reckoned);
+        }
     }
 
     #[test]

@@ -73,10 +73,10 @@ pub(crate) struct Node {
     network: Network,
 }
 
-/// Timers that run out soon.
+/// Timers that run out soon, and snapshots that are taken often.
 pub(crate) fn quick() -> Options {
     let ms = Duration::from_millis;
-    Options { election: ms(60)..ms(120), resend: ms(10), ..Options::default() }
+    Options { election: ms(60)..ms(120), resend: ms(10), snapshot_every: 4, tail: 2, ..Options::default() }
 }
 
 /// Timers that do not run out during a test.

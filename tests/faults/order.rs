@@ -3,10 +3,12 @@
 use crate::network::{Network, Node, Sent, answered, put, quick, still, until, version, write};
 use crate::store::GateStore;
 use paxos::{Command, Machine, Msg, Stored};
+use paxos_model::kv::{self, Versioned};
 use paxos_model::replica::ballot::Ballot;
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::durable::Durable;
 use paxos_model::replica::message::{Entry, Message, Operation, OperationId, SessionId};
+use paxos_model::replica::pieces::{Piece, Place};
 use paxos_model::replica::{Replica, State};
 use paxos_model::trace::{self, Input};
 use rand::rngs::StdRng;
@@ -77,11 +79,18 @@ fn random_input(random: &mut StdRng) -> (usize, Msg) {
     let src = random.random_range(1..3);
     let ballot = ballot(random.random_range(1..4), src);
     let slot = random.random_range(0..6);
-    let message = match random.random_range(0..8) {
+    let message = match random.random_range(0..9) {
         0 => Message::Prepare { ballot },
         1..=4 => Message::Accept { ballot, slot, entry: entry(slot * 10 + ballot.round) },
         5 => Message::Heartbeat { ballot, decided: slot, round: random.random_range(0..9) },
-        6 => Message::Fetch { from: slot },
+        6 => Message::Fetch { from: slot, arriving: None },
+        7 => {
+            // The first part of one of two snapshots, or what follows on it.
+            let place = |key: &str| Place::Item(kv::Place::Key(key.into()));
+            let (after, key) = if random.random() { (None, "a") } else { (Some(place("a")), "b") };
+            let pieces = vec![(place(key), Piece::Item(Versioned { val: "v".into(), ver: 1 }))];
+            Message::Part { slot: slot / 3 * 3 + 3, after, pieces, last: random.random_bool(0.3) }
+        }
         _ => Message::PreVote { ballot, promised: ballot },
     };
     (src, message)

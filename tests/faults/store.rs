@@ -24,7 +24,7 @@ pub(crate) enum Death {
 /// What there is no room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// For the log: what a store promises to keep room for is taken.
+    /// For the log or a snapshot: what a store promises to keep room for is taken.
     Log,
     /// For anything: other files have taken the last of the disk.
     All,
@@ -160,7 +160,10 @@ impl GateStore {
         self.control.read(|state| match state.full {
             None => false,
             Some(Full::All) => true,
-            Some(Full::Log) => state.committed.as_ref().is_none_or(|before| before.log != value.log),
+            Some(Full::Log) => state.committed.as_ref().is_none_or(|before| {
+                let held = |stored: &Stored| (stored.log.clone(), stored.snapshot.applied, stored.arriving.clone());
+                held(before) != held(value)
+            }),
         })
     }
 

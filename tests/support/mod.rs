@@ -156,6 +156,19 @@ impl Cluster {
         send_signal(self.nodes[node].as_ref().expect("it runs"), signal);
     }
 
+    /// Makes a node's process hang, and waits until it does: a signal returns before the threads of the process have stopped.
+    pub(crate) fn hang(&self, node: usize) {
+        self.signal(node, "STOP");
+        let threads = format!("/proc/{}/task", self.nodes[node].as_ref().expect("it runs").id());
+        let stopped = |thread: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(thread.ok()?.path().join("stat")).ok()?;
+            stat.rsplit_once(')')?.1.trim_start().starts_with('T').then_some(())
+        };
+        until("all threads to stop", || {
+            std::fs::read_dir(&threads).ok()?.all(|thread| stopped(thread).is_some()).then_some(())
+        });
+    }
+
     /// Waits for the end of a node that was killed.
     pub(crate) fn reap(&mut self, node: usize) {
         let child = self.nodes[node].take().expect("it was started");

@@ -112,7 +112,7 @@ impl<S: StateMachine> Executor<S> {
     }
 
     /// The session of a node's latest life that opened one, and that life.
-    fn session_of(&self, node: stateright::actor::Id) -> Option<(SessionId, u64)> {
+    pub(super) fn session_of(&self, node: stateright::actor::Id) -> Option<(SessionId, u64)> {
         self.sessions.iter().find_map(|(id, session)| match session.owner {
             Some((owner, life)) if owner == node => Some((*id, life)),
             _ => None,
@@ -198,6 +198,15 @@ impl<S: StateMachine> Executor<S> {
                 } else {
                     Mark::SessionExpired.hit();
                     self.sessions.remove(target);
+                }
+                Done::Expired
+            }
+            Act::ExpireUnused(since) => {
+                let unused = |session: &Session<S>| session.owner.is_none() && session.used < *since;
+                let ids = self.sessions.iter().filter(|(_, session)| unused(session)).map(|(id, _)| *id);
+                for id in ids.collect::<Vec<_>>() {
+                    Mark::UnusedSessionExpired.hit();
+                    self.sessions.remove(&id);
                 }
                 Done::Expired
             }

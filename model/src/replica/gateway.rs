@@ -320,7 +320,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         self.finish_write(number, outcome);
     }
 
-    fn finish_write(&mut self, number: u64, outcome: OutcomeOf<S>) {
+    pub(super) fn finish_write(&mut self, number: u64, outcome: OutcomeOf<S>) {
         let gateway = &mut self.state.to_mut().gateway;
         if let Some(write) = gateway.writes.remove(&number) {
             if let Some((id, _)) = write.id {

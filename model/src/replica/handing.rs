@@ -43,7 +43,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         }
         for peer in peers {
             self.hand_to(peer, operations.clone(), reads.clone());
-            self.out.send(peer, Message::Fetch { from: self.state.durable.decided });
+            self.fetch(peer);
         }
     }
 

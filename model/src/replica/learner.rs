@@ -2,7 +2,7 @@
 
 use super::ballot::{Ballot, Slot};
 use super::leader::Leader;
-use super::message::{Entry, Message, entry_bytes, fitting};
+use super::message::{Arrived, Entry, Message, entry_bytes, fitting};
 use super::{Handler, Role};
 use crate::machine::StateMachine;
 use crate::mark::Mark;
@@ -35,13 +35,13 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             let entry = self.state.durable.log[&slot].clone();
             self.learn(slot, entry);
         }
-        if self.state.durable.decided < decided {
+        if self.state.durable.decided < decided && !self.state.fetching {
             Mark::FetchAfterHeartbeat.hit();
-            self.out.send(src, Message::Fetch { from: self.state.durable.decided });
+            self.fetch(src);
         }
         if self.state.durable.decided > decided {
             Mark::LeaderBehind.hit();
-            self.send_decided(src, decided);
+            self.send_decided(src, decided, None);
         }
     }
 
@@ -54,7 +54,12 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         durable.accepted.remove(&slot);
         durable.log.insert(slot, entry.clone());
         durable.decided = slot + 1;
+        if durable.arriving.as_ref().is_some_and(|arriving| arriving.executor.applied <= slot + 1) {
+            Mark::ArrivingOvertaken.hit();
+            durable.arriving = None;
+        }
         let verdicts = self.state.to_mut().executor.apply(slot, &entry, self.replica.configurations.at(slot));
+        self.take_snapshot();
         self.forget_proposal(slot);
         for (key, verdict) in verdicts {
             self.complete(key, verdict);
@@ -62,11 +67,19 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         self.serve_reads();
     }
 
-    /// Answers with what is decided from `from` on, as much as one message may carry.
-    pub(super) fn send_decided(&mut self, dst: Id, from: Slot) {
+    /// Answers with what is decided from `from` on, as much as one message may carry; where that is truncated, with a part of a
+    /// snapshot.
+    pub(super) fn send_decided(&mut self, dst: Id, from: Slot, arriving: Option<Arrived<S::Place>>) {
+        if dst == self.id {
+            return;
+        }
         let durable = &self.state.durable;
+        if from < durable.first() {
+            self.send_part(dst, from, arriving);
+            return;
+        }
         let end = durable.decided.min(from.saturating_add(self.replica.options.fetch_max));
-        if from < end && dst != self.id {
+        if from < end {
             let sizes = (from..end).map(|slot| entry_bytes::<S>(&durable.log[&slot]));
             let count = fitting(sizes, self.replica.options.bytes_max);
             if (count as u64) < end - from {
@@ -102,7 +115,9 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             }
         }
         if self.state.durable.decided > before {
-            self.out.send(src, Message::Fetch { from: self.state.durable.decided });
+            self.fetch(src);
+            // What is decided next is asked for as soon as it is heard of.
+            self.state.to_mut().fetching = false;
             self.lead_if_promised();
             if self.decide_chosen() {
                 self.send_heartbeats();

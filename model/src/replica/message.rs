@@ -7,6 +7,7 @@
 //! delayed and reordered, but for `Request` and `Reply`, which come over a connection and so arrive once or not at all.
 
 use super::ballot::{Ballot, Slot};
+use super::pieces::{Piece, Place};
 use crate::machine::{StateMachine, Value};
 use serde::{Deserialize, Serialize};
 use stateright::actor::Id;
@@ -145,6 +146,8 @@ pub enum Act<C: Value> {
     OpenSession,
     /// Ends a client's session: what it still sends is not applied. Done as well if there is none of that name.
     ExpireSession(SessionId),
+    /// Ends the clients' sessions that were last used before this slot.
+    ExpireUnused(Slot),
     /// Applies a command to the state machine.
     Apply(C),
 }
@@ -155,7 +158,7 @@ pub enum Act<C: Value> {
 pub enum Done<R: Value> {
     /// The new session.
     Opened(SessionId),
-    /// The session is gone now.
+    /// The session is gone now, or those that were not used.
     Expired,
     /// What the state machine replied.
     Applied(R),
@@ -247,11 +250,21 @@ pub struct ReadId {
     pub number: u64,
 }
 
+/// How much of a snapshot a replica has.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(bound = "P: Value")]
+pub struct Arrived<P: Value> {
+    /// The slot of the snapshot.
+    pub slot: Slot,
+    /// Everything up to this place; nothing if there is none.
+    pub after: Option<Place<P>>,
+}
+
 /// A message; the table is in `spec/README.md`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(bound = "C: Value, R: Value, Q: Value, A: Value")]
+#[serde(bound = "C: Value, R: Value, Q: Value, A: Value, P: Value, I: Value")]
 #[allow(missing_docs, reason = "each line tells its fields")]
-pub enum Message<C: Value, R: Value, Q: Value, A: Value> {
+pub enum Message<C: Value, R: Value, Q: Value, A: Value, P: Value, I: Value> {
     /// A client asks; answered by one `Reply`.
     Request { number: u64, timeout_ms: u32, request: Request<C, Q> },
     /// How a request ended.
@@ -278,10 +291,12 @@ pub enum Message<C: Value, R: Value, Q: Value, A: Value> {
     Heartbeat { ballot: Ballot, decided: Slot, round: u64 },
     /// I have promised nothing above `ballot`.
     HeartbeatAck { ballot: Ballot, round: u64 },
-    /// What is decided from slot `from` on?
-    Fetch { from: Slot },
+    /// What is decided from slot `from` on? If that is truncated: so much of a snapshot has arrived.
+    Fetch { from: Slot, arriving: Option<Arrived<P>> },
     /// These are, one slot each.
     Decided { from: Slot, entries: Vec<Entry<C>> },
+    /// A part of the snapshot at `slot`: the pieces that follow the place `after`.
+    Part { slot: Slot, after: Option<Place<P>>, pieces: Vec<(Place<P>, Piece<I, R>)>, last: bool },
 }
 
 /// The messages of replicas of `S`.
@@ -290,6 +305,8 @@ pub type MessageOf<S> = Message<
     <S as StateMachine>::Reply,
     <S as StateMachine>::Query,
     <S as StateMachine>::Answer,
+    <S as StateMachine>::Place,
+    <S as StateMachine>::Item,
 >;
 
 /// How a request to a replica of `S` ended.

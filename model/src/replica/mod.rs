@@ -14,7 +14,9 @@ pub mod handing;
 pub mod leader;
 pub mod learner;
 pub mod message;
+pub mod pieces;
 pub mod proposer;
+pub mod snapshot;
 
 use crate::machine::{StateMachine, Value};
 use crate::mark::Mark;
@@ -27,9 +29,10 @@ use leader::Leader;
 use message::{Message, MessageOf};
 use proposer::Proposer;
 use serde::{Deserialize, Serialize};
+use snapshot::Serving;
 use stateright::actor::{Actor, Id, Out};
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
@@ -59,6 +62,15 @@ pub struct Options {
     pub fetch_max: u64,
     /// Whether a quorum is asked before a ballot is begun.
     pub pre_vote: bool,
+    /// A snapshot is taken, and the log before it truncated, every so many slots; never if 0. The same at every node, or a transfer
+    /// cannot go on from another one.
+    pub snapshot_every: u64,
+    /// Decided slots before the snapshot that are kept for those who are a little behind.
+    pub tail: u64,
+    /// Bytes of operations in those slots, at most.
+    pub tail_bytes: usize,
+    /// How many times things are sent again before a transfer in which nothing happens is given up, by either side; at least 1.
+    pub patience: u32,
 }
 
 impl Default for Options {
@@ -74,6 +86,10 @@ impl Default for Options {
             requests_max: 4096,
             fetch_max: 256,
             pre_vote: true,
+            snapshot_every: 256,
+            tail: 1024,
+            tail_bytes: 64 << 20,
+            patience: 40,
         }
     }
 }
@@ -88,6 +104,7 @@ impl Options {
             ("window_bytes_max", self.window_bytes_max as u64),
             ("requests_max", self.requests_max as u64),
             ("fetch_max", self.fetch_max),
+            ("patience", self.patience.into()),
         ];
         if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(format!("{name} must be at least 1"));
@@ -151,13 +168,19 @@ pub enum Role<C: Value> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State<S: StateMachine> {
     /// What survives a crash, as soon as it is saved.
-    pub durable: Arc<Durable<S::Command>>,
+    pub durable: Arc<Durable<S>>,
     /// What it is doing about leading.
     pub role: Role<S::Command>,
     /// The ballot of the leader that was heard since the election timer last ran out.
     pub following: Option<Ballot>,
     /// The highest ballot above its own promise that a peer said it promised.
     pub outbid: Ballot,
+    /// Whether it asked for what it lacks since things were last sent again.
+    pub fetching: bool,
+    /// How often things were sent again since anything of a snapshot arrived, as far as that matters.
+    pub stalled: u32,
+    /// The members that are sent a snapshot, or what follows on one.
+    pub serving: BTreeMap<Id, Serving<S>>,
     /// What is applied.
     pub executor: Executor<S>,
     /// The requests of its clients.
@@ -187,7 +210,7 @@ pub(crate) struct Handler<'a, 's, S: StateMachine> {
 }
 
 impl<S: StateMachine> Handler<'_, '_, S> {
-    fn durable_mut(&mut self) -> &mut Durable<S::Command> {
+    fn durable_mut(&mut self) -> &mut Durable<S> {
         Arc::make_mut(&mut self.state.to_mut().durable)
     }
 
@@ -219,6 +242,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     /// Sends again, from the state alone, whatever may have been lost.
     fn on_resend(&mut self) {
         self.arm_resend();
+        self.age_transfers();
         match &self.state.role {
             Role::Following => {}
             Role::Polling { .. } => self.send_pre_votes(),
@@ -252,6 +276,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
                 configuration.is_voter(src)
             }
             Message::Heartbeat { ballot: b, .. } => own(b),
+            Message::Part { slot, .. } => *slot < NUMBER_MAX,
             _ => true,
         }
     }
@@ -282,8 +307,9 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             Message::Accepted { ballot, slot } => self.on_accepted(src, ballot, slot),
             Message::Heartbeat { ballot, decided, round } => self.on_heartbeat(src, ballot, decided, round),
             Message::HeartbeatAck { ballot, round } => self.on_heartbeat_ack(src, ballot, round),
-            Message::Fetch { from } => self.send_decided(src, from),
+            Message::Fetch { from, arriving } => self.on_fetch(src, from, arriving),
             Message::Decided { from, entries } => self.on_decided(src, from, entries),
+            Message::Part { slot, after, pieces, last } => self.on_part(src, slot, after, pieces, last),
         }
     }
 
@@ -320,15 +346,15 @@ impl<S: StateMachine> Actor for Replica<S> {
     type Msg = MessageOf<S>;
     type Timer = Timer;
     type State = State<S>;
-    type Storage = Arc<Durable<S::Command>>;
+    type Storage = Arc<Durable<S>>;
     type Random = ();
 
-    /// Begins from what was saved, or from nothing: every decided entry is applied again, in order.
+    /// Begins from what was saved, or from nothing: what is decided since the snapshot is applied again, in order.
     fn on_start(&self, id: Id, storage: &Option<Self::Storage>, out: &mut Out<Self>) -> State<S> {
         let durable = storage.clone().unwrap_or_default();
-        let mut executor = Executor::default();
-        for slot in 0..durable.decided {
-            let entry = durable.log.get(&slot).expect("the log holds every slot below the decided mark");
+        let mut executor = durable.snapshot.clone();
+        for slot in executor.applied..durable.decided {
+            let entry = durable.log.get(&slot).expect("the log holds every slot from the snapshot to the decided mark");
             executor.apply(slot, entry, self.configurations.at(slot));
         }
         let state = State {
@@ -336,6 +362,9 @@ impl<S: StateMachine> Actor for Replica<S> {
             role: Role::Following,
             following: None,
             outbid: Ballot::default(),
+            fetching: false,
+            stalled: 0,
+            serving: BTreeMap::new(),
             executor,
             gateway: Gateway::default(),
         };

@@ -78,7 +78,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         if !votes.iter().all(|vote| self.is_near(vote.slot)) {
             Mark::PromiseBeyondHorizon.hit();
             if first > decided {
-                self.out.send(src, Message::Fetch { from: decided });
+                self.fetch(src);
             }
             return;
         }
@@ -100,7 +100,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         if proposer.first > decided {
             Mark::CandidateBehind.hit();
             let source = proposer.source;
-            self.out.send(source, Message::Fetch { from: decided });
+            self.fetch(source);
             return;
         }
         let (ballot, mut votes) = (proposer.ballot, proposer.votes.clone());

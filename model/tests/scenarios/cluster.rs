@@ -33,7 +33,7 @@ pub(crate) struct Outputs {
 pub(crate) struct Cluster {
     pub(crate) replica: Replica<Kv>,
     pub(crate) nodes: Vec<State<Kv>>,
-    pub(crate) disks: Vec<Option<Arc<Durable<KvCommand>>>>,
+    pub(crate) disks: Vec<Option<Arc<Durable<Kv>>>>,
     pub(crate) timers: Vec<BTreeSet<Timer>>,
     pub(crate) pool: Vec<Envelope>,
     pub(crate) replies: Vec<(u64, OutcomeOf<Kv>)>,
@@ -77,7 +77,7 @@ impl Cluster {
     pub(crate) fn take_outputs(
         &mut self,
         node: usize,
-        commands: Vec<Command<Msg, Timer, (), Arc<Durable<KvCommand>>>>,
+        commands: Vec<Command<Msg, Timer, (), Arc<Durable<Kv>>>>,
     ) -> Outputs {
         let mut outputs = Outputs::default();
         for command in commands {

@@ -1,7 +1,7 @@
 //! What the network may bring, and what travels in it.
 
 use crate::cluster::{Cluster, Msg};
-use crate::phrases::{accept, applied, ballot, messages, options, put, write};
+use crate::phrases::{accept, applied, ballot, fetch, messages, options, put, write};
 use paxos_model::kv::{Answer, Command as KvCommand, Query, Reply, Written};
 use paxos_model::replica::ballot::Ballot;
 use paxos_model::replica::configuration::{Configuration, Role};
@@ -75,7 +75,7 @@ fn a_promise_with_a_vote_beyond_the_horizon_is_not_counted_and_shows_who_is_ahea
         let vote = Vote { slot, ballot: ballot(0, 2), entry: Entry::Noop };
         let outputs = cluster.deliver(1, 0, Message::Promise { ballot: ballot(1, 0), first, votes: vec![vote] });
         assert_eq!(cluster.leads(0), counts, "slot {slot}");
-        assert_eq!(messages(&outputs).contains(&&Message::Fetch { from: 0 }), asks, "first {first}");
+        assert_eq!(messages(&outputs).contains(&&fetch(0)), asks, "first {first}");
     }
 }
 
@@ -93,10 +93,15 @@ fn the_options_that_ship() {
         requests_max,
         fetch_max,
         pre_vote,
+        snapshot_every,
+        tail,
+        tail_bytes,
+        patience,
     } = Options::default();
     assert_eq!((election.start.as_millis(), election.end.as_millis(), resend.as_millis()), (300, 600, 50));
     assert_eq!((window, horizon, batch_max, bytes_max, window_bytes_max), (32, 64, 256, 1 << 20, 16 << 20));
     assert_eq!((requests_max, fetch_max, pre_vote), (4096, 256, true));
+    assert_eq!((snapshot_every, tail, tail_bytes, patience), (256, 1024, 64 << 20, 40));
     let Configuration { members, sessions_max, replies_max } = Configuration::of_voters(3);
     assert_eq!((members.len(), sessions_max, replies_max), (3, 4096, 1024));
 }
@@ -176,7 +181,7 @@ fn every_message_round_trips_through_json() {
         Message::Accepted { ballot: b, slot },
         Message::Heartbeat { ballot: b, decided: 3, round: 4 },
         Message::HeartbeatAck { ballot: b, round: 4 },
-        Message::Fetch { from: 5 },
+        fetch(5),
         Message::Decided { from: 5, entries: vec![Entry::Noop, entry] },
     ];
     messages

@@ -18,6 +18,10 @@ pub(crate) fn ballot(round: u64, node: usize) -> Ballot {
     Ballot { round, node: node.into() }
 }
 
+pub(crate) fn fetch(from: Slot) -> Msg {
+    Message::Fetch { from, arriving: None }
+}
+
 pub(crate) fn put(key: &str, val: &str) -> Act<KvCommand> {
     Act::Apply(KvCommand::Write { puts: vec![Put { key: key.into(), val: val.into(), ver: None }], atomic: false })
 }

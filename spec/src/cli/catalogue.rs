@@ -73,7 +73,7 @@ pub struct Exhibit {
 }
 
 /// The scopes, and the engine behind them.
-pub trait Catalogue {
+pub trait Catalogue: Sync {
     /// Every scope, in the order in which they run.
     fn scopes(&self) -> Vec<ScopeInfo>;
 

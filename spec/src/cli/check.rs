@@ -1,12 +1,12 @@
 //! Running scopes, and judging what came of them.
 
+use super::runs::{Task, run_all};
 use super::{Catalogue, CheckArguments, Console, RunOptions, SUBCOMMANDS, ScopeInfo, ScopeRun, unknown};
 use crate::{
+    engine,
     record::{self, Status},
     report::{
-        CounterexampleSummary, MarksReport, RunReport, ScopeReport, Totals, UnreachedMark, Verdict, files,
-        progress::{Progress, ProgressLine},
-        story, table,
+        CounterexampleSummary, MarksReport, RunReport, ScopeReport, Totals, UnreachedMark, Verdict, files, story, table,
     },
 };
 
@@ -47,15 +47,16 @@ pub(super) fn run(
         before.clone().transpose().map_err(|error| format!("--record: {error}"))?;
     }
 
-    let mut reports = Vec::new();
-    let mut counterexamples = Vec::new();
-    for (index, scope) in chosen.iter().enumerate() {
-        let run = with_progress(console, &scope.name, (index + 1, chosen.len()), |progress| {
-            catalogue.run(&scope.name, &options(arguments, scope), progress)
-        });
-        counterexamples.extend(tell(console, &run)?);
-        reports.push(run.report);
-    }
+    let task = |scope: &&ScopeInfo| Task {
+        name: scope.name.clone(),
+        options: options(arguments, scope),
+        small: scope.default,
+    };
+    let tasks: Vec<Task> = chosen.iter().map(task).collect();
+    let began = engine::now();
+    let (runs, counterexamples) = run_all(catalogue, &tasks, console)?;
+    let seconds = began.elapsed().as_secs_f64();
+    let reports: Vec<ScopeReport> = runs.into_iter().map(|run| run.report).collect();
 
     let marks = every_default.then(|| marks(catalogue));
     let mut exit_status = judge(&reports, marks.as_ref());
@@ -84,7 +85,7 @@ pub(super) fn run(
         };
         record = Some(format!("{kept}{}", status.map_or_else(|error| error, |status| status.to_string())));
     }
-    let totals = Totals::of(&reports);
+    let totals = Totals::of(&reports, seconds);
     let report = RunReport { scopes: reports, totals, marks, counterexamples, record, exit_status };
     console.say(&format!("\n{}", table::table(&report, console.out_is_terminal).trim_end()));
     if let Some(file) = &arguments.json {
@@ -155,20 +156,6 @@ fn marks(catalogue: &dyn Catalogue) -> MarksReport {
     let total = marks.len();
     let unreached = marks.into_iter().filter(|(_, _, reached)| !reached);
     MarksReport { total, unreached: unreached.map(|(name, meaning, _)| UnreachedMark { name, meaning }).collect() }
-}
-
-/// Runs `work`, the `number`-th of `count`, with a line of progress.
-pub(super) fn with_progress(
-    console: &mut Console<'_>,
-    name: &str,
-    (number, count): (usize, usize),
-    work: impl FnOnce(&mut dyn FnMut(Progress)) -> ScopeRun,
-) -> ScopeRun {
-    let mut line = ProgressLine::new(&mut *console.err, console.err_is_terminal, name, number, count);
-    let run = work(&mut |progress| line.show(progress));
-    let (states, seconds) = (table::thousands(run.report.unique_states), table::duration(run.report.seconds));
-    line.finish(&format!("{states} states, {seconds}: {}", table::verdict(&run.report)));
-    run
 }
 
 /// Prints the counterexamples of a run and writes them; removes those of earlier runs that are true no more.

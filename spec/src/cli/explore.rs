@@ -2,7 +2,8 @@
 
 use super::{
     Catalogue, Console, SimulateOptions,
-    check::{find, tell, with_progress},
+    check::{find, tell},
+    runs::with_progress,
 };
 use crate::report::{ScopeReport, Verdict, files, table};
 use std::io::ErrorKind;

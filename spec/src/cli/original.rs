@@ -1,9 +1,6 @@
 //! `check original`: the Go original, which the check must refute.
 
-use super::{
-    Catalogue, Console, RunOptions,
-    check::{tell, with_progress},
-};
+use super::{Catalogue, Console, RunOptions, check::tell, runs::with_progress};
 use crate::report::{Verdict, files};
 
 pub(super) fn run(catalogue: &dyn Catalogue, console: &mut Console<'_>) -> Result<u8, String> {

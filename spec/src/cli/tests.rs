@@ -1,47 +1,47 @@
 use super::{Catalogue, Console, Exhibit, RunOptions, SUBCOMMANDS, ScopeInfo, ScopeRun, SimulateOptions, run};
 use crate::report::{RunReport, Verdict, progress::Progress, samples};
 use std::{
-    cell::{Cell, RefCell},
     fs,
     net::{SocketAddr, TcpListener},
     path::Path,
+    sync::Mutex,
 };
 
 /// Three scopes in which everything holds, unless a test says otherwise.
 struct Fake {
-    verdict: Cell<Verdict>,
-    exhausted: Cell<bool>,
-    marks: Cell<bool>,
-    begins: Cell<bool>,
-    asked: RefCell<Vec<(String, RunOptions)>>,
+    verdict: Mutex<Verdict>,
+    exhausted: Mutex<bool>,
+    marks: Mutex<bool>,
+    begins: Mutex<bool>,
+    asked: Mutex<Vec<(String, RunOptions)>>,
 }
 
 impl Fake {
     fn new() -> Fake {
-        let asked = RefCell::new(Vec::new());
+        let asked = Mutex::new(Vec::new());
         Fake {
-            verdict: Cell::new(Verdict::Holds),
-            exhausted: Cell::new(true),
-            marks: Cell::new(true),
-            begins: Cell::new(true),
+            verdict: Mutex::new(Verdict::Holds),
+            exhausted: Mutex::new(true),
+            marks: Mutex::new(true),
+            begins: Mutex::new(true),
             asked,
         }
     }
 
     fn scope(&self, name: &str) -> ScopeRun {
         let mut report = samples::report(name);
-        report.exhausted = self.exhausted.get();
+        report.exhausted = *self.exhausted.lock().unwrap();
         report.why_incomplete = (!report.exhausted).then(|| "time limit of 1 s".into());
         report.properties[1].name = "promises-kept".into();
-        report.properties[1].verdict = self.verdict.get();
+        report.properties[1].verdict = *self.verdict.lock().unwrap();
         let mut example = samples::counterexample();
         example.scope = name.into();
-        let violated = self.verdict.get() == Verdict::Violated;
+        let violated = *self.verdict.lock().unwrap() == Verdict::Violated;
         ScopeRun { report, counterexamples: if violated { vec![example] } else { vec![] } }
     }
 
     fn names_run(&self) -> Vec<String> {
-        self.asked.borrow().iter().map(|(name, _)| name.clone()).collect()
+        self.asked.lock().unwrap().iter().map(|(name, _)| name.clone()).collect()
     }
 }
 
@@ -55,7 +55,7 @@ impl Catalogue for Fake {
     }
 
     fn run(&self, name: &str, options: &RunOptions, progress: &mut dyn FnMut(Progress)) -> ScopeRun {
-        self.asked.borrow_mut().push((name.into(), options.clone()));
+        self.asked.lock().unwrap().push((name.into(), options.clone()));
         progress(Progress { seconds: 11.0, ..Progress::default() });
         self.scope(name)
     }
@@ -71,7 +71,7 @@ impl Catalogue for Fake {
     }
 
     fn begin(&self, _: &str) -> Result<(), String> {
-        if self.begins.get() { Ok(()) } else { Err("beginning: client 3 has no request in flight".into()) }
+        if *self.begins.lock().unwrap() { Ok(()) } else { Err("beginning: client 3 has no request in flight".into()) }
     }
 
     fn explore(&self, _: &str, _: SocketAddr) -> Result<(), String> {
@@ -83,7 +83,7 @@ impl Catalogue for Fake {
     }
 
     fn marks(&self) -> Vec<(String, String, bool)> {
-        vec![("HoleFilled".into(), "a hole is filled".into(), self.marks.get())]
+        vec![("HoleFilled".into(), "a hole is filled".into(), *self.marks.lock().unwrap())]
     }
 }
 
@@ -123,7 +123,9 @@ fn which_scopes_run() {
     ] {
         let fake = Fake::new();
         assert_eq!(check(&fake, arguments).0, 0, "{arguments:?}");
-        assert_eq!(fake.names_run(), expected, "{arguments:?}");
+        let mut run = fake.names_run();
+        run.sort();
+        assert_eq!(run, expected, "{arguments:?}");
     }
     let list = check(&Fake::new(), &["--list"]).1;
     assert!(list.contains("two-slots-larger  --full   what two-slots-larger is for"), "{list}");
@@ -144,7 +146,7 @@ fn options_reach_the_engine() {
         salt: 9,
         ..RunOptions::default()
     };
-    assert_eq!(*fake.asked.borrow(), [("one-slot".to_string(), expected)]);
+    assert_eq!(*fake.asked.lock().unwrap(), [("one-slot".to_string(), expected)]);
 }
 
 #[test]
@@ -152,7 +154,7 @@ fn no_run_is_without_limits() {
     let limits = |arguments: &[&str]| {
         let fake = Fake::new();
         check(&fake, arguments);
-        let asked = fake.asked.borrow();
+        let asked = fake.asked.lock().unwrap();
         asked.iter().map(|(_, options)| (options.seconds, options.memory_mib)).collect::<Vec<_>>()
     };
     assert_eq!(limits(&[]), [(Some(300), Some(6144)); 2]);
@@ -165,7 +167,7 @@ fn no_run_is_without_limits() {
     );
 
     let fake = Fake::new();
-    fake.exhausted.set(false);
+    *fake.exhausted.lock().unwrap() = false;
     let (status, out, _) = check(&fake, &[]);
     assert_eq!(status, 2);
     assert!(out.contains("INCOMPLETE: time limit of 1 s"), "{out}");
@@ -175,8 +177,8 @@ fn no_run_is_without_limits() {
 fn the_exit_status_says_what_came_of_it() {
     let status = |verdict, exhausted, arguments: &[&str]| {
         let fake = Fake::new();
-        fake.verdict.set(verdict);
-        fake.exhausted.set(exhausted);
+        *fake.verdict.lock().unwrap() = verdict;
+        *fake.exhausted.lock().unwrap() = exhausted;
         check(&fake, arguments).0
     };
     assert_eq!(status(Verdict::Holds, true, &[]), 0);
@@ -195,13 +197,13 @@ fn the_exit_status_says_what_came_of_it() {
 #[test]
 fn a_mark_that_no_default_scope_reached_fails_every_run_of_them_all() {
     let fake = Fake::new();
-    fake.marks.set(false);
+    *fake.marks.lock().unwrap() = false;
     let (status, out, _) = check(&fake, &[]);
     assert_eq!(status, 1);
     assert!(out.contains("not reached: HoleFilled: a hole is filled"), "{out}");
     assert_eq!(check(&fake, &["one-slot"]).0, 0);
     assert_eq!(check(&fake, &["--full"]).0, 1);
-    fake.exhausted.set(false);
+    *fake.exhausted.lock().unwrap() = false;
     assert_eq!(check(&fake, &[]).0, 2);
 }
 
@@ -293,7 +295,7 @@ fn a_port_in_use_is_refused_and_a_free_one_is_announced() {
 #[test]
 fn a_scope_that_cannot_begin_is_not_explored() {
     let fake = Fake::new();
-    fake.begins.set(false);
+    *fake.begins.lock().unwrap() = false;
     let (status, out, err) = check(&fake, &["explore", "one-slot", "--address", "127.0.0.1:0"]);
     assert_eq!((status, out.as_str(), err.lines().count()), (1, "", 1), "{err}");
     assert!(err.contains("`one-slot` cannot be explored") && err.contains("no request in flight"), "{err}");
@@ -331,7 +333,7 @@ fn the_report_as_json_agrees_with_the_table() {
 fn a_violation_is_told_and_written_and_gone_once_it_is_fixed() {
     let root = tempfile::tempdir().unwrap();
     let fake = Fake::new();
-    fake.verdict.set(Verdict::Violated);
+    *fake.verdict.lock().unwrap() = Verdict::Violated;
     let (status, out, err) = check_in(root.path(), &fake, &["two-slots"]);
     assert_eq!(status, 1);
     assert!(out.contains("`promises-kept` does not hold in scope `two-slots`.") && out.contains(" 6. node 1 receives"));
@@ -340,7 +342,7 @@ fn a_violation_is_told_and_written_and_gone_once_it_is_fixed() {
     let file = root.path().join("target/check/two-slots-promises-kept.txt");
     assert!(out.contains(fs::read_to_string(&file).unwrap().trim_end()));
 
-    fake.verdict.set(Verdict::Holds);
+    *fake.verdict.lock().unwrap() = Verdict::Holds;
     check_in(root.path(), &fake, &["two-slots"]);
     assert!(!file.exists());
 }
@@ -359,10 +361,10 @@ fn a_record_is_written_after_a_green_run_only_and_verified() {
     }
     let record = copy.path().join("spec/record.json");
     let fake = Fake::new();
-    fake.exhausted.set(false);
+    *fake.exhausted.lock().unwrap() = false;
     let (status, out, _) = check_in(copy.path(), &fake, &["--record"]);
     assert!(status == 2 && !record.exists() && out.contains("not written, since the run is not green"), "{out}");
-    fake.exhausted.set(true);
+    *fake.exhausted.lock().unwrap() = true;
     assert_eq!(check_in(copy.path(), &fake, &["--verify"]).0, 1);
     let (status, out, _) = check_in(copy.path(), &fake, &["--record"]);
     assert!(status == 0 && record.exists() && out.contains("matches spec/record.json"), "{out}");

@@ -34,7 +34,7 @@ pub use beginning::{Beginning, Seat};
 pub use ghost::{Cost, Depends, Ghost, NoGhost, Observed, Predicate, Rule, StepView, View};
 pub use path::{StepRecord, encode, replay, walk};
 pub use properties::{DEAD_STAYS_DEAD, NO_PANIC, PREDICATES_MAX, RULES_MAX};
-pub use run::{Limits, Outcome, Progress, RunOptions, Stop, Strategy, resident_bytes, run, seek, shorten, thin};
+pub use run::{Limits, Outcome, Progress, RunOptions, Stop, Strategy, now, resident_bytes, run, seek, shorten, thin};
 pub use settings::Settings;
 pub use simulate::{Simulation, SimulationOptions, simulate};
 pub use state::{Action, State};

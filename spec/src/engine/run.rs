@@ -354,8 +354,9 @@ fn note<A: Subject, G: Ghost<A>>(
     }
 }
 
+/// The time, for how long a check took.
 #[allow(clippy::disallowed_methods, reason = "the check is timed; what it checks is not")]
-pub(super) fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }
 

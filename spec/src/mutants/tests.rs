@@ -20,7 +20,7 @@ fn report() -> RunReport {
     let scopes = vec![samples::report("one-slot")];
     let (scope, property) = ("one-slot".into(), "agreement".into());
     let counterexamples = vec![CounterexampleSummary { scope, property, steps: 6, files: vec![] }];
-    RunReport { totals: Totals::of(&scopes), scopes, marks: None, counterexamples, record: None, exit_status: 1 }
+    RunReport { totals: Totals::of(&scopes, 1.0), scopes, marks: None, counterexamples, record: None, exit_status: 1 }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::audit::{Audit, Tagged};
 use super::judge::Seen;
 use super::party::{Item, Want};
+use super::record::Record;
 use paxos_model::kv::{Answer, Query, Reply};
 use paxos_model::machine::StateMachine;
 use paxos_model::replica::ballot::Slot;
@@ -44,6 +45,18 @@ pub fn miscounted(seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) 
     due.sort_unstable();
     had.sort_unstable();
     (due != had).then(|| format!("due an answer were {due:?}; answered or still waiting are {had:?}"))
+}
+
+/// Nobody waits for what is known to be done.
+pub fn known(node: Id, state: &State<Audit>) -> Option<String> {
+    let (gateway, executor) = (&state.gateway, &state.executor);
+    let done = |(id, by_node): &&(OperationId, bool)| executor.answer(id, *by_node).is_some();
+    if let Some((id, _)) = gateway.named.keys().find(done) {
+        return Some(format!("somebody waits for {id:?}, which is done"));
+    }
+    let mine = gateway.incarnation.map(|life| (node, life));
+    let open = executor.sessions.values().any(|session| session.owner.is_some() && session.owner == mine);
+    (open && gateway.session == NodeSession::Opening).then(|| "the node waits for its session, which is open".into())
 }
 
 /// When the time of a request is up it does not wait on.
@@ -122,7 +135,7 @@ fn named(seen: &Seen<'_>, before: &State<Audit>, client: Id, attempt: u64) -> Op
 
 /// Why an answer is not one to what was asked, in words.
 pub fn misfit(
-    rules: &Configuration,
+    (rules, record): (&Configuration, &Record),
     seen: &Seen<'_>,
     (before, after): (&State<Audit>, &State<Audit>),
     (client, attempt): (Id, u64),
@@ -132,14 +145,20 @@ pub fn misfit(
     let write = named(seen, before, client, attempt);
     let fits = match (&item.want, outcome, write) {
         (Want::Read(query) | Want::LocalRead(query), Outcome::Answer { applied, answer }, None) => {
-            answer_at(rules, (before, after), *applied, query).as_ref() == Some(answer)
+            answer_at((rules, record), (before, after), *applied, query).as_ref() == Some(answer)
         }
         (Want::Read(_) | Want::LocalRead(_), Outcome::Refused(why), None) => *why != Refusal::SessionExpired,
-        (Want::Session | Want::Expire(_) | Want::Command(_) | Want::Named(..), _, Some((name, by_node))) => {
-            let in_log = |log| name.is_some_and(|name| holds(after, name, by_node, log));
+        (
+            Want::Session | Want::Expire(_) | Want::ExpireUnused(_) | Want::Command(_) | Want::Named(..),
+            _,
+            Some((name, by_node)),
+        ) => {
+            let in_log = |log| name.is_some_and(|name| holds(record, after.executor.applied, name, by_node, log));
             match outcome {
                 Outcome::Done(Done::Opened(session)) => item.want == Want::Session && in_log(Some(*session)),
-                Outcome::Done(Done::Expired) => matches!(item.want, Want::Expire(_)) && in_log(None),
+                Outcome::Done(Done::Expired) => {
+                    matches!(item.want, Want::Expire(_) | Want::ExpireUnused(_)) && in_log(None)
+                }
                 Outcome::Done(Done::Applied(_)) => {
                     matches!(item.want, Want::Command(_) | Want::Named(..)) && in_log(None)
                 }
@@ -149,7 +168,8 @@ pub fn misfit(
                 Outcome::Refused(Refusal::Busy | Refusal::Deadline) => !handed_on(before, client, attempt),
                 Outcome::Unknown(why) => {
                     let answered = |name: OperationId| after.executor.answer(&name, by_node).is_some();
-                    (!by_node || *why == Uncertainty::Deadline) && !name.is_some_and(answered)
+                    let may_be = !by_node || *why == Uncertainty::Deadline || is_lost_sight_of(seen, after, name);
+                    may_be && !name.is_some_and(answered)
                 }
                 Outcome::Answer { .. } => false,
             }
@@ -196,9 +216,15 @@ fn is_caused(
     }
 }
 
+/// Of what a snapshot passed over, a session that is gone again tells nothing.
+fn is_lost_sight_of(seen: &Seen<'_>, after: &State<Audit>, name: Option<OperationId>) -> bool {
+    let installs = matches!(seen.delivered(), Some((_, Message::Part { last: true, .. })));
+    installs && name.is_some_and(|name| !after.executor.sessions.contains_key(&name.session))
+}
+
 /// What a replica answers once it has applied so much. A step that decides several slots may answer after any of them.
 fn answer_at(
-    rules: &Configuration,
+    (rules, record): (&Configuration, &Record),
     (before, after): (&State<Audit>, &State<Audit>),
     applied: Slot,
     query: &Query,
@@ -212,7 +238,7 @@ fn answer_at(
     }
     let mut earlier = before.executor.clone();
     for slot in before.executor.applied..applied {
-        earlier.apply(slot, &after.durable.log[&slot], rules);
+        earlier.apply(slot, record.decided(slot)?, rules);
     }
     Some(earlier.machine.query(query))
 }
@@ -224,19 +250,18 @@ fn handed_on(before: &State<Audit>, client: Id, attempt: u64) -> bool {
 }
 
 /// Whether what is applied holds the operation; if it opened a session, in the place that the session is named for.
-fn holds(state: &State<Audit>, name: OperationId, by_node: bool, opened: Option<SessionId>) -> bool {
+fn holds(record: &Record, applied: Slot, name: OperationId, by_node: bool, opened: Option<SessionId>) -> bool {
     let is_it = |operation: &Operation<Tagged>| match operation {
         Operation::Open { .. } => false,
         Operation::InSession { id, by_node: of_node, act, .. } => {
             (*id, *of_node) == (name, by_node) && (opened.is_none() || *act == Act::OpenSession)
         }
     };
-    let log = &state.durable.log;
     match opened {
         Some(SessionId { slot, position }) => {
-            slot < state.executor.applied
-                && log.get(&slot).and_then(|entry| entry.operations().get(position as usize)).is_some_and(is_it)
+            let operation = record.decided(slot).and_then(|entry| entry.operations().get(position as usize));
+            slot < applied && operation.is_some_and(is_it)
         }
-        None => (0..state.executor.applied).any(|slot| log[&slot].operations().iter().any(is_it)),
+        None => (0..applied).filter_map(|slot| record.decided(slot)).any(|entry| entry.operations().iter().any(is_it)),
     }
 }

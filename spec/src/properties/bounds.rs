@@ -1,20 +1,20 @@
 //! `bounded`: whatever the design limits keeps its limit, judged on each step of a replica.
 
-use super::audit::{Audit, Tagged};
+use super::audit::{self, Audit, Tagged};
 use super::judge::Seen;
 use super::party::Msg;
 use super::record::Record;
-use paxos_model::kv::Command;
+use paxos_model::kv::{self, Command, Reply, Written};
 use paxos_model::replica::configuration::Configuration;
-use paxos_model::replica::message::{Act, Entry, Message, Operation, OperationId, OperationKey, operation_bytes};
+use paxos_model::replica::message::{Act, Done, Entry, Message, Operation, OperationId, OperationKey, operation_bytes};
+use paxos_model::replica::pieces::{Piece, PieceOf, Place, PlaceOf};
 use paxos_model::replica::{Options, Role, State, Timer};
 use paxos_model::trace::Input;
 use std::collections::BTreeSet;
 
-/// The first limit that a replica exceeds, in words: by its state after a step, or by what it sends in it.
+/// The first limit that a replica exceeds whatever happened before, in words: by its state after a step, or by what it sends in it.
 pub fn broken(
     (options, configuration): (&Options, &Configuration),
-    record: &Record,
     seen: &Seen<'_>,
     state: &State<Audit>,
 ) -> Option<String> {
@@ -23,7 +23,7 @@ pub fn broken(
     held(options, configuration, state)
         .or_else(|| outlived(state))
         .or_else(|| beyond_window_bytes(options, seen.input, state))
-        .or_else(|| messages().find_map(|message| sent(options, record, delivered, message)))
+        .or_else(|| messages().find_map(|message| sent(options, delivered, message)))
         .or_else(|| messages().find_map(|message| together(options, message)))
 }
 
@@ -42,6 +42,12 @@ fn held(options: &Options, configuration: &Configuration, state: &State<Audit>) 
         ("requests at a node", gateway.writes.len() + gateway.reads.len(), options.requests_max),
         ("operations in the leader's queue", queue, options.requests_max),
         ("reads that wait for a round", reads, options.requests_max),
+        ("resends without a part", state.stalled as usize, options.patience as usize),
+        (
+            "resends without being asked",
+            state.serving.values().map(|served| served.silent as usize).max().unwrap_or(0),
+            options.patience as usize,
+        ),
         ("sessions", sessions.len(), configuration.sessions_max),
         (
             "replies of a session",
@@ -63,15 +69,17 @@ fn outlived(state: &State<Audit>) -> Option<String> {
         return Some(format!("{name:?} is known by name and does not wait"));
     }
     let Role::Leading(leader) = &state.role else { return None };
+    if let Some(slot) = leader.proposals.keys().find(|slot| **slot < state.durable.decided) {
+        return Some(format!("what was proposed in slot {slot} is kept, which is decided"));
+    }
     let proposed = leader.proposals.values().flat_map(|proposal| proposal.entry.operations());
-    let on_their_way: BTreeSet<OperationKey> = leader.queue.iter().chain(proposed).map(Operation::key).collect();
-    if let Some(key) = leader.known.difference(&on_their_way).next() {
+    let proposed: BTreeSet<OperationKey> = proposed.map(Operation::key).collect();
+    let is_queued = |key: &&OperationKey| leader.queue.iter().any(|operation| operation.key() == **key);
+    if let Some(key) = leader.known.difference(&proposed).find(|key| !is_queued(key)) {
         return Some(format!("{key:?} is known as queued or proposed, and is neither"));
     }
     let mut queued: Vec<OperationKey> = leader.queue.iter().map(Operation::key).collect();
     queued.sort_unstable();
-    let proposed: BTreeSet<OperationKey> =
-        leader.proposals.values().flat_map(|proposal| proposal.entry.operations()).map(Operation::key).collect();
     let again = queued.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| &pair[0]);
     if let Some(key) = again.or_else(|| queued.iter().find(|key| proposed.contains(key))) {
         return Some(format!("{key:?} was taken twice"));
@@ -93,6 +101,18 @@ fn bytes(operation: &Operation<Tagged>) -> usize {
     operation_bytes::<Audit>(operation).max(text)
 }
 
+/// What a piece of a snapshot takes at least: the key and the value in it.
+fn piece_bytes((place, piece): &(PlaceOf<Audit>, PieceOf<Audit>)) -> usize {
+    let written = |(Written::Applied(entry) | Written::Conflict(entry)): &Written| entry.key.len() + entry.val.len();
+    match (place, piece) {
+        (Place::Item(audit::Place::Kv(kv::Place::Key(key))), Piece::Item(audit::Item::Kv(item))) => {
+            key.len() + item.val.len()
+        }
+        (_, Piece::Done(Done::Applied(Reply::Written(all)))) => all.iter().map(written).sum(),
+        _ => 1,
+    }
+}
+
 /// The first limit in bytes that a message exceeds: several things go together only if they keep it.
 fn together(options: &Options, message: &Msg) -> Option<String> {
     let of = |operations: &[Operation<Tagged>]| operations.iter().map(bytes).sum::<usize>();
@@ -100,6 +120,7 @@ fn together(options: &Options, message: &Msg) -> Option<String> {
         Message::Accept { entry, .. } => (entry.operations().len(), of(entry.operations())),
         Message::Forward { operations, .. } => (operations.len(), of(operations)),
         Message::Decided { entries, .. } => (entries.len(), entries.iter().map(|entry| of(entry.operations())).sum()),
+        Message::Part { pieces, .. } => (pieces.len(), pieces.iter().map(piece_bytes).sum()),
         _ => return None,
     };
     (count > 1 && bytes > options.bytes_max).then(|| format!("{count} together take {bytes} bytes in {message:?}"))
@@ -116,12 +137,11 @@ fn beyond_window_bytes(options: &Options, input: &Input<Msg, Timer>, state: &Sta
     (earlier > options.window_bytes_max).then(|| format!("proposes more with {earlier} bytes undecided"))
 }
 
-fn sent(options: &Options, record: &Record, delivered: Option<&Msg>, message: &Msg) -> Option<String> {
+fn sent(options: &Options, delivered: Option<&Msg>, message: &Msg) -> Option<String> {
     match message {
-        Message::Accept { slot, entry, .. } => beyond_window(options, record, *slot).or_else(|| {
-            let count = entry.operations().len();
-            (count > options.batch_max).then(|| format!("an entry of {count} operations in slot {slot}"))
-        }),
+        Message::Accept { slot, entry, .. } if entry.operations().len() > options.batch_max => {
+            Some(format!("an entry of {} operations in slot {slot}", entry.operations().len()))
+        }
         Message::Decided { entries, .. } if entries.len() as u64 > options.fetch_max => {
             Some(format!("{} entries in one answer to a fetch", entries.len()))
         }
@@ -136,11 +156,12 @@ fn sent(options: &Options, record: &Record, delivered: Option<&Msg>, message: &M
 }
 
 /// The configuration of a slot is known once everything `window` below it is chosen: nothing is proposed in it sooner.
-fn beyond_window(options: &Options, record: &Record, slot: u64) -> Option<String> {
-    let end = (slot + 1).saturating_sub(options.window);
-    let open = (0..end).find(|below| !record.chosen.contains_key(below))?;
-    Some(format!(
-        "proposes in slot {slot} before anything is chosen in slot {open}, with a window of {}",
-        options.window
-    ))
+pub fn beyond_window(options: &Options, record: &Record, seen: &Seen<'_>) -> Option<String> {
+    seen.sends.iter().find_map(|(_, message)| {
+        let Message::Accept { slot, .. } = message else { return None };
+        let end = (slot + 1).saturating_sub(options.window);
+        let open = (0..end).find(|below| !record.chosen.contains_key(below))?;
+        let window = options.window;
+        Some(format!("proposes in slot {slot} before anything is chosen in slot {open}, with a window of {window}"))
+    })
 }

@@ -8,6 +8,7 @@ use super::party::{Item, Msg, PartyState, Stored, Want, item_of};
 use super::record::Record;
 use super::sequential::{Op, Ret};
 use super::sessions;
+use super::snapshots;
 use super::timers;
 use super::transition::{self, ReplicaStep, stored_or_empty};
 use paxos_model::replica::configuration::Configuration;
@@ -54,11 +55,13 @@ pub enum Rule {
     SameAnswerAgain,
     /// A timer is set for as long as it should last.
     TimersAsLong,
+    /// Snapshots are taken where they should be, kept as long as they are needed, and are what was applied.
+    Snapshots,
 }
 
 impl Rule {
     /// All, in the order of their bits.
-    pub const ALL: [Rule; 16] = [
+    pub const ALL: [Rule; 17] = [
         Rule::Agreement,
         Rule::DecidedIsChosen,
         Rule::Validity,
@@ -75,6 +78,7 @@ impl Rule {
         Rule::Bounded,
         Rule::SameAnswerAgain,
         Rule::TimersAsLong,
+        Rule::Snapshots,
     ];
 
     /// The name of the property.
@@ -96,6 +100,7 @@ impl Rule {
             Rule::Bounded => "bounded",
             Rule::SameAnswerAgain => "same-answer-again",
             Rule::TimersAsLong => "timers-as-long",
+            Rule::Snapshots => "snapshots",
         }
     }
 
@@ -188,6 +193,7 @@ impl Judge {
                 Rule::OneAnswer,
                 answers::miscounted(seen, before, after)
                     .or_else(|| answers::overdue(seen, after))
+                    .or_else(|| answers::known(seen.node, after))
                     .or_else(|| answers::reads_starve(seen, after)),
             ),
             (
@@ -197,6 +203,8 @@ impl Judge {
             ),
             (Rule::ExactlyOnce, answers::numbers_fall(seen, before, after)),
             (Rule::TimersAsLong, timers::otherwise_long(&self.replica, seen)),
+            (Rule::Bounded, bounds::broken((&self.options, &self.configuration), seen, after)),
+            (Rule::Snapshots, snapshots::broken(&self.options, seen, before, after)),
             (Rule::SameAnswerAgain, again::answered_otherwise(&self.replica, seen, after)),
         ];
         found.into_iter().filter_map(|(rule, why)| why.map(|why| (rule, why))).collect()
@@ -227,7 +235,12 @@ impl Judge {
         }
         let from = if seen.is_restart() { 0 } else { before.durable.decided };
         for slot in from..after.durable.decided {
-            let entry = &after.durable.log[&slot];
+            let Some(entry) = after.durable.log.get(&slot) else {
+                if record.decided(slot).is_none() {
+                    broken.push((Rule::DecidedIsChosen, format!("passes over slot {slot}, where nothing is chosen")));
+                }
+                continue;
+            };
             if !record.chosen.get(&slot).is_some_and(|values| values.contains(entry)) {
                 broken.push((
                     Rule::DecidedIsChosen,
@@ -243,8 +256,7 @@ impl Judge {
         if let Some(tag) = record.refused.intersection(&record.performed).next() {
             broken.push((Rule::RefusedIsNeverApplied, format!("the command with tag {tag} was refused, and applied")));
         }
-        let limits = (&self.options, &self.configuration);
-        if let Some(why) = bounds::broken(limits, record, seen, after) {
+        if let Some(why) = bounds::beyond_window(&self.options, record, seen) {
             broken.push((Rule::Bounded, why));
         }
     }
@@ -258,6 +270,7 @@ impl Judge {
                 self.operations.contains(operation)
                     || self.scripts.values().flatten().any(|item| match (&item.want, act) {
                         (Want::Session, Act::OpenSession) | (Want::Expire(_), Act::ExpireSession(_)) => as_sent,
+                        (Want::ExpireUnused(wanted), Act::ExpireUnused(slot)) => wanted == slot && as_sent,
                         (Want::Command(wanted), Act::Apply(command)) => wanted == command && as_sent,
                         (Want::Named(name, wanted), Act::Apply(command)) => {
                             wanted == command && name == id && !by_node && *acknowledged_below == 1
@@ -276,13 +289,14 @@ impl Judge {
         broken: &mut Vec<(Rule, String)>,
     ) {
         let executor = &after.executor;
-        if executor.applied > 0 {
+        for executor in [executor, &after.durable.snapshot].into_iter().filter(|executor| executor.applied > 0) {
             let mut hasher = DefaultHasher::new();
             executor.hash(&mut hasher);
             let digest = hasher.finish();
-            let known = record.applied.insert(executor.applied, digest);
+            let known = record.applied.get(&executor.applied).copied();
             if known.is_none() {
-                let log = (0..executor.applied).map(|slot| (slot, &after.durable.log[&slot]));
+                record.applied.insert(executor.applied, digest);
+                let log = (0..executor.applied).filter_map(|slot| record.decided(slot).map(|entry| (slot, entry)));
                 if let Some(why) = sessions::broken(log, executor, &self.configuration) {
                     broken.push((Rule::Sessions, why));
                 }
@@ -324,7 +338,9 @@ impl Judge {
                 broken.push((Rule::AnswersFit, format!("{client:?} is told {outcome:?} and did not ask")));
                 continue;
             };
-            if let Some(why) = answers::misfit(&self.configuration, seen, states, (*client, *number), item, outcome) {
+            if let Some(why) =
+                answers::misfit((&self.configuration, record), seen, states, (*client, *number), item, outcome)
+            {
                 broken.push((Rule::AnswersFit, why));
             }
             self.observe_reply(record, (*client, index, *number), item, outcome, seen, broken);
@@ -402,6 +418,6 @@ fn operation(item: &Item) -> Option<Op> {
     match &item.want {
         Want::Command(command) | Want::Named(_, command) => Some(Op::Command(command.command.clone())),
         Want::Read(query) => Some(Op::Query(query.clone())),
-        Want::Session | Want::Expire(_) | Want::LocalRead(_) => None,
+        Want::Session | Want::Expire(_) | Want::ExpireUnused(_) | Want::LocalRead(_) => None,
     }
 }

@@ -13,5 +13,6 @@ pub mod progress;
 pub mod record;
 pub mod sequential;
 pub mod sessions;
+pub mod snapshots;
 pub mod timers;
 pub mod transition;

@@ -6,7 +6,6 @@
 
 use super::audit::{Audit, Tagged};
 use paxos_model::kv::Query;
-use paxos_model::machine::StateMachine;
 use paxos_model::replica::durable::Durable;
 use paxos_model::replica::message::{Act, Done, Message, MessageOf, OperationId, Outcome, Request, SessionId};
 use paxos_model::replica::{Replica, State, Timer};
@@ -25,6 +24,8 @@ pub enum Want {
     Session,
     /// To end a session; none means its own.
     Expire(Option<SessionId>),
+    /// To end the sessions that were not used since this slot.
+    ExpireUnused(u64),
     /// A command.
     Command(Tagged),
     /// A command under a name of its choice, as a client might send whose memory is not to be trusted.
@@ -88,6 +89,7 @@ impl Client {
                 Some(session) => write(Act::ExpireSession(session)),
                 None => return,
             },
+            Want::ExpireUnused(slot) => write(Act::ExpireUnused(*slot)),
             Want::Command(command) => write(Act::Apply(command.clone())),
             Want::Named(id, command) => Request::Write { session: Some((*id, 1)), act: Act::Apply(command.clone()) },
             Want::Read(query) => Request::Read(query.clone()),
@@ -174,7 +176,7 @@ impl PartyState {
 }
 
 /// What a replica of the scopes saves.
-pub type Stored = Arc<Durable<<Audit as StateMachine>::Command>>;
+pub type Stored = Arc<Durable<Audit>>;
 
 impl Party {
     fn with_client(state: &mut Cow<'_, PartyState>, run: impl FnOnce(&mut ClientState)) {

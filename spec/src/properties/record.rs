@@ -103,6 +103,11 @@ impl Record {
         }
     }
 
+    /// What is decided in a slot, as far as votes tell.
+    pub fn decided(&self, slot: Slot) -> Option<&Entry<Tagged>> {
+        self.chosen.get(&slot)?.first()
+    }
+
     /// Whether two values are chosen in one slot.
     pub fn disagrees(&self) -> bool {
         self.chosen.values().any(|values| values.len() > 1)

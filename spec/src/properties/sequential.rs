@@ -1,6 +1,6 @@
 //! What one key-value store on one machine would answer: the naive twin that histories are compared with.
 
-use paxos_model::kv::{Answer, Command, Entry, Query, Reply, VERSION_MAX, Written};
+use paxos_model::kv::{Answer, Command, Entry, FLOOR_MAX, Query, Reply, VERSION_MAX, Written};
 use paxos_model::replica::message::SessionId;
 use stateright::semantics::SequentialSpec;
 use std::collections::BTreeMap;
@@ -76,7 +76,7 @@ impl SequentialSpec for Store {
             }
             Op::Command(Command::Collect { keep }) => {
                 loop {
-                    let dead = |(_, (val, ver)): &(&String, &(String, u64))| val.is_empty() && *ver < VERSION_MAX;
+                    let dead = |(_, (val, ver)): &(&String, &(String, u64))| val.is_empty() && *ver <= FLOOR_MAX;
                     let tombstones = self.entries.values().filter(|(val, _)| val.is_empty()).count() as u64;
                     let lowest = self.entries.iter().filter(dead).min_by_key(|(key, (_, ver))| (*ver, *key));
                     let Some((key, (_, ver))) = lowest else { break };
@@ -86,6 +86,14 @@ impl SequentialSpec for Store {
                     let (key, ver) = (key.clone(), *ver);
                     self.floor = self.floor.max(ver);
                     self.entries.remove(&key);
+                }
+                Ret::Reply(Reply::Collected(self.floor))
+            }
+            Op::Command(Command::RaiseFloor { to }) => {
+                if (self.floor..=FLOOR_MAX).contains(to) {
+                    self.floor = *to;
+                } else if *to > FLOOR_MAX {
+                    self.floor = FLOOR_MAX;
                 }
                 Ret::Reply(Reply::Collected(self.floor))
             }

@@ -52,6 +52,9 @@ impl Twin {
                     match act {
                         Act::Apply(command) => *self.counts.entry(command.tag).or_default() += 1,
                         Act::OpenSession => self.open(here, None, limits),
+                        Act::ExpireUnused(slot) => {
+                            self.sessions.retain(|told| told.used >= *slot || told.owner.is_some());
+                        }
                         Act::ExpireSession(target) => {
                             self.sessions.retain(|told| told.id != *target || told.owner.is_some())
                         }

@@ -8,16 +8,16 @@ use paxos_model::replica::message::{Message, Operation};
 use paxos_model::replica::{Role, State};
 use stateright::actor::Id;
 
-use super::audit::{Audit, Tagged};
+use super::audit::Audit;
 
 /// One step of a replica, as far as this rule looks at it.
 pub struct ReplicaStep<'a> {
     /// The replica.
     pub node: Id,
     /// What was stored before.
-    pub before: &'a Durable<Tagged>,
+    pub before: &'a Durable<Audit>,
     /// What is stored after.
-    pub after: &'a Durable<Tagged>,
+    pub after: &'a Durable<Audit>,
     /// Its state after.
     pub state: &'a State<Audit>,
     /// What it sends.
@@ -70,10 +70,19 @@ fn storage_goes_back(step: &ReplicaStep<'_>) -> Option<String> {
     if after.incarnation < before.incarnation {
         return Some("the stored incarnation falls".into());
     }
-    for slot in 0..before.decided {
-        if before.log.get(&slot) != after.log.get(&slot) {
+    for (slot, entry) in before.log.range(..before.decided) {
+        if after.log.get(slot).is_some_and(|now| now != entry) {
             return Some(format!("the stored decision of slot {slot} changes"));
         }
+    }
+    if after.snapshot.applied < before.snapshot.applied {
+        return Some(format!(
+            "the stored snapshot falls from {} to {}",
+            before.snapshot.applied, after.snapshot.applied
+        ));
+    }
+    if after.snapshot.applied == before.snapshot.applied && after.snapshot != before.snapshot {
+        return Some("the stored snapshot changes in its slot".into());
     }
     for (slot, ballot) in &before.accepted {
         match after.accepted.get(slot) {
@@ -103,9 +112,12 @@ fn storage_goes_back(step: &ReplicaStep<'_>) -> Option<String> {
             return Some(format!("a vote is kept for the decided slot {slot}"));
         }
     }
-    (0..after.decided)
+    if after.snapshot.applied > after.decided {
+        return Some(format!("a snapshot of slot {} is stored, and less is decided", after.snapshot.applied));
+    }
+    (after.first().min(after.snapshot.applied)..after.decided)
         .find(|slot| !after.log.contains_key(slot))
-        .map(|slot| format!("decided slot {slot} has no stored entry"))
+        .map(|slot| format!("decided slot {slot} has no stored entry, and no stored snapshot tells what it came to"))
 }
 
 /// In memory a replica may know more decisions than are stored, and nothing else that is durable.
@@ -119,6 +131,12 @@ fn not_stored(step: &ReplicaStep<'_>) -> Option<String> {
     }
     if memory.decided < stored.decided || step.state.executor.applied != memory.decided {
         return Some("what is applied is not what is known to be decided".into());
+    }
+    let overtaken = |slot| memory.decided >= slot;
+    if memory.arriving != stored.arriving
+        && !(memory.arriving.is_none() && stored.arriving.as_ref().is_some_and(|a| overtaken(a.executor.applied)))
+    {
+        return Some("what has arrived of a snapshot is not what is stored of it".into());
     }
     for (slot, ballot) in &memory.accepted {
         if stored.accepted.get(slot) != Some(ballot) || stored.log.get(slot) != memory.log.get(slot) {

@@ -188,7 +188,7 @@ pub struct Totals {
     pub unique_states: u64,
     /// Transitions.
     pub generated_states: u64,
-    /// Time spent in scopes.
+    /// Wall time of all of them together, several of which may run side by side.
     pub seconds: f64,
     /// Transitions per second.
     pub states_per_second: f64,
@@ -216,10 +216,9 @@ pub struct RunReport {
 }
 
 impl Totals {
-    /// Sums up `scopes`.
-    pub fn of(scopes: &[ScopeReport]) -> Totals {
+    /// Sums up `scopes`, which took `seconds` together.
+    pub fn of(scopes: &[ScopeReport], seconds: f64) -> Totals {
         let generated_states = scopes.iter().map(|s| s.generated_states).sum();
-        let seconds: f64 = scopes.iter().map(|s| s.seconds).sum();
         Totals {
             unique_states: scopes.iter().map(|s| s.unique_states).sum(),
             generated_states,
@@ -249,7 +248,7 @@ mod tests {
     fn totals_are_sums_and_the_peak_is_a_maximum() {
         let mut other = samples::report("two");
         other.peak_memory_bytes = 7;
-        let totals = Totals::of(&[samples::report("one"), other]);
+        let totals = Totals::of(&[samples::report("one"), other], 1.0);
         assert_eq!((totals.unique_states, totals.generated_states), (2 * 4408, 2 * 20123));
         assert_eq!(totals.peak_memory_bytes, 64 << 20);
         assert_eq!(totals.states_per_second, 2.0 * 20123.0 / 1.0);

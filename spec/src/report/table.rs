@@ -156,7 +156,7 @@ mod tests {
         let scopes = vec![samples::report("one-slot"), samples::report("five-replicas")];
         let unreached = vec![UnreachedMark { name: "HoleFilled".into(), meaning: "a hole is filled".into() }];
         RunReport {
-            totals: Totals::of(&scopes),
+            totals: Totals::of(&scopes, scopes.iter().map(|scope| scope.seconds).sum()),
             scopes,
             marks: Some(MarksReport { total: 60, unreached }),
             counterexamples: vec![],

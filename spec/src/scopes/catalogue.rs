@@ -12,6 +12,7 @@ mod partitions;
 mod reads;
 mod repeated_reads;
 mod sessions;
+mod snapshots;
 
 use super::prefix::Play;
 use super::{Losses, Scope, Timers};
@@ -40,6 +41,10 @@ fn options() -> Options {
         window_bytes_max: 1 << 20,
         fetch_max: 1,
         pre_vote: false,
+        snapshot_every: 0,
+        tail: 0,
+        tail_bytes: 1 << 20,
+        patience: 1,
     }
 }
 
@@ -126,6 +131,7 @@ pub fn scopes() -> Vec<Scope> {
     all.extend(leadership::scopes());
     all.extend(handovers::scopes());
     all.extend(corners::scopes());
+    all.extend(snapshots::scopes());
     all.extend(partitions::scopes());
     all
 }

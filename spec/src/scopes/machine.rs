@@ -6,10 +6,10 @@
 use crate::engine::resident_bytes;
 use crate::properties::sequential::{Op, Ret, Store};
 use crate::report::{Counterexample, PropertyReport, ScopeReport, StepKind, StoryStep, Verdict, collision_odds};
-use paxos_model::kv::{Command, Kv, Put, Query, VERSION_MAX};
+use paxos_model::kv::{Command, FLOOR_MAX, Kv, Place, Put, Query, VERSION_MAX};
 use paxos_model::machine::StateMachine;
 use stateright::semantics::SequentialSpec;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 /// The name of the scope.
@@ -39,12 +39,12 @@ struct Found {
 }
 
 fn puts() -> Vec<Put> {
-    let versions =
-        [None, Some(0), Some(1), Some(2), Some(3), Some(VERSION_MAX - 1), Some(VERSION_MAX), Some(VERSION_MAX + 1)];
+    let high = [FLOOR_MAX, FLOOR_MAX + 1, VERSION_MAX - 1, VERSION_MAX, VERSION_MAX + 1];
+    let versions: Vec<Option<u64>> = [0, 1, 2, 3].into_iter().chain(high).map(Some).chain([None]).collect();
     let mut all = Vec::new();
     for key in ["a", "ab"] {
         for val in ["", "x"] {
-            all.extend(versions.map(|ver| Put { key: key.into(), val: val.into(), ver }));
+            all.extend(versions.iter().map(|ver| Put { key: key.into(), val: val.into(), ver: *ver }));
         }
     }
     all
@@ -63,6 +63,7 @@ fn commands() -> Vec<Command> {
         }
     }
     all.extend([0, 1, 2].map(|keep| Command::Collect { keep }));
+    all.extend([1, 3, FLOOR_MAX + 1].map(|to| Command::RaiseFloor { to }));
     all
 }
 
@@ -93,11 +94,34 @@ fn carry_out(machine: &mut Kv, store: &mut Store, command: &Command) -> Option<S
     })
 }
 
+/// Where the machine, cut in items anywhere and put together again, is not itself.
+fn falls_apart(machine: &Kv) -> Option<String> {
+    let items: Vec<_> = machine.items(None).collect();
+    let mut whole = Kv::default();
+    for (index, (place, item)) in items.iter().enumerate() {
+        if !machine.items(Some(place)).eq(items[index + 1..].iter().cloned()) {
+            return Some(format!("after {place:?} other items follow than those that do"));
+        }
+        whole.put(place.clone(), item.clone());
+    }
+    (whole != *machine).then(|| format!("put together from its items it is {whole:?}, and was {machine:?}"))
+}
+
+/// Where the changes from one state to the next are not the items that differ.
+fn changes_otherwise(before: &Kv, after: &Kv) -> Option<String> {
+    let (old, new): (BTreeMap<_, _>, BTreeMap<_, _>) = (before.items(None).collect(), after.items(None).collect());
+    let places: BTreeSet<&Place> = old.keys().chain(new.keys()).collect();
+    let differ = places.into_iter().filter(|place| old.get(place) != new.get(place));
+    let wanted: Vec<_> = differ.map(|place| (place.clone(), new.get(place).cloned())).collect();
+    let changes: Vec<_> = after.changes(before).collect();
+    (changes != wanted).then(|| format!("its changes are told as {changes:?}, and are {wanted:?}"))
+}
+
 /// Whether a state lies within the bounds.
 fn within(machine: &Kv) -> bool {
     ["a", "ab"].iter().all(|key| {
         let ver = machine.get(&(*key).into()).ver;
-        ver <= VERSION_SMALL || ver >= VERSION_MAX - 1
+        ver <= VERSION_SMALL || (FLOOR_MAX..=FLOOR_MAX + 1).contains(&ver) || ver >= VERSION_MAX - 1
     })
 }
 
@@ -113,7 +137,11 @@ fn explore() -> Found {
         for (number, command) in commands.iter().enumerate() {
             let (mut machine, mut store, _, depth) = states[here].clone();
             found.generated += 1;
-            if let Some(why) = carry_out(&mut machine, &mut store, command) {
+            let differs = carry_out(&mut machine, &mut store, command);
+            let key = format!("{:?}", (&machine, &store));
+            let is_new = within(&machine) && !known.contains_key(&key);
+            let told = || falls_apart(&machine).or_else(|| changes_otherwise(&states[here].0, &machine));
+            if let Some(why) = differs.or_else(|| if is_new { told() } else { None }) {
                 let mut path = vec![command.clone()];
                 let mut at = states[here].2;
                 while let Some((before, number)) = at {
@@ -123,8 +151,7 @@ fn explore() -> Found {
                 found.broken = Some((path, why));
                 return found;
             }
-            let key = format!("{:?}", (&machine, &store));
-            if within(&machine) && !known.contains_key(&key) {
+            if is_new {
                 known.insert(key, states.len());
                 queue.push_back(states.len());
                 states.push((machine, store, Some((here, number)), depth + 1));

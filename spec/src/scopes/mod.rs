@@ -122,6 +122,7 @@ fn dies_for_good(message: &Msg) -> bool {
         | Message::PreVoted { .. }
         | Message::Heartbeat { .. }
         | Message::Decided { .. }
+        | Message::Part { .. }
         | Message::Fetch { .. } => false,
     }
 }
@@ -169,7 +170,7 @@ impl Losses {
             }
             Losses::Third => |src, dst, _| usize::from(src) == 2 || usize::from(dst) == 2,
             Losses::Sides => |src, dst, message| {
-                let fetched = matches!(message, Message::Fetch { .. } | Message::Decided { .. });
+                let fetched = matches!(message, Message::Fetch { .. } | Message::Decided { .. } | Message::Part { .. });
                 (usize::from(src) < 2) != (usize::from(dst) < 2) && !fetched
             },
             Losses::Chain => {

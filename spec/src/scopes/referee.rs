@@ -154,7 +154,7 @@ impl Ghost<Party> for Referee {
         if wants_to_lead && self.scope.elections[step.node] == 0 {
             return Cost::Forbidden;
         }
-        let beyond = |message: &Message<_, _, _, _>| matches!(message, Message::Accept { slot, .. } if *slot >= self.scope.slots);
+        let beyond = |message: &Msg| matches!(message, Message::Accept { slot, .. } if *slot >= self.scope.slots);
         if step.sends.iter().any(|(_, message)| beyond(message)) {
             return Cost::Forbidden;
         }

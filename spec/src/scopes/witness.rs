@@ -8,6 +8,7 @@ use crate::properties::sequential::Ret;
 use paxos_model::kv::{Reply, Written};
 use paxos_model::replica::message::Entry;
 use paxos_model::replica::{Role, State};
+use stateright::actor::Id;
 
 use crate::properties::audit::Audit;
 
@@ -42,10 +43,14 @@ pub enum Witness {
     ScriptDone,
     /// A leader does no longer lead though it promised nothing higher. A restart looks the same: no leader may in such a scope.
     SteppedDown,
+    /// A snapshot took the place of a part of the log.
+    Truncated,
+    /// A replica that lacks what another has truncated has caught up with the snapshot.
+    Installed,
 }
 
 /// Name, what it looks at, and when it is seen, in the order of [`Witness`].
-pub const WITNESS_RULES: [(&str, Depends, SeenIn); 13] = [
+pub const WITNESS_RULES: [(&str, Depends, SeenIn); 15] = [
     ("sometimes a value is chosen", Depends::Record, |view, _| !view.record().chosen.is_empty()),
     ("sometimes a value is recovered", Depends::Locals, |view, _| {
         replicas(view).any(|state| match &state.role {
@@ -60,7 +65,8 @@ pub const WITNESS_RULES: [(&str, Depends, SeenIn); 13] = [
         })
     }),
     ("sometimes a hole is filled", Depends::Locals, |view, _| {
-        replicas(view).any(|state| (0..state.durable.decided).any(|slot| state.durable.log[&slot] == Entry::Noop))
+        replicas(view)
+            .any(|state| state.durable.log.range(..state.durable.decided).any(|(_, entry)| *entry == Entry::Noop))
     }),
     ("sometimes a no-op is proposed for a hole", Depends::Locals, |view, _| {
         replicas(view).any(|state| match &state.role {
@@ -101,6 +107,13 @@ pub const WITNESS_RULES: [(&str, Depends, SeenIn); 13] = [
                 && usize::from(state.durable.promised.node) == node
                 && state.durable.promised.round > 0
         })
+    }),
+    ("sometimes the log is truncated", Depends::Locals, |view, _| {
+        replicas(view).any(|state| state.durable.first() > 0)
+    }),
+    ("sometimes one that is sent a snapshot has it", Depends::Locals, |view, _| {
+        let has = |node: &Id, slot| replicas(view).nth(usize::from(*node)).is_some_and(|s| s.durable.decided >= slot);
+        replicas(view).any(|state| state.serving.iter().any(|(node, served)| has(node, served.needs())))
     }),
 ];
 

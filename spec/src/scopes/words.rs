@@ -3,16 +3,17 @@
 //! A state is told as named fields, each small, so that a step is told by those that changed.
 
 use crate::engine::changes;
-use crate::properties::audit::{Audit, Tagged};
+use crate::properties::audit::{self, Audit, Tagged};
 use crate::properties::party::{ClientState, Msg, PartyState, Stored};
 use crate::properties::record::Record;
 use crate::properties::sequential::Ret;
-use paxos_model::kv::{Answer, Command, Entry as KvEntry, Put, Query, Reply, Written};
+use paxos_model::kv::{self, Answer, Command, Entry as KvEntry, Put, Query, Reply, Written};
 use paxos_model::machine::StateMachine;
 use paxos_model::replica::ballot::Ballot;
 use paxos_model::replica::durable::Durable;
 use paxos_model::replica::gateway::{Gateway, NodeSession, PendingWrite, ReadStage};
-use paxos_model::replica::message::{Act, Done, Entry, Message, Operation, Outcome, ReadId, Request};
+use paxos_model::replica::message::{Act, Arrived, Done, Entry, Message, Operation, Outcome, ReadId, Request};
+use paxos_model::replica::pieces::Place;
 use paxos_model::replica::{Role, State, Timer};
 use stateright::actor::Id;
 use std::collections::BTreeMap;
@@ -75,7 +76,15 @@ pub fn message(message: &Msg) -> String {
             format!("heartbeat({ballot}, decided below {decided}{})", round(r))
         }
         Message::HeartbeatAck { ballot, round: r } => format!("heartbeat-ack({ballot}{})", round(r)),
-        Message::Fetch { from } => format!("fetch(from slot {from})"),
+        Message::Fetch { from, arriving: None } => format!("fetch(from slot {from})"),
+        Message::Fetch { from, arriving: Some(Arrived { slot, after }) } => {
+            format!("fetch(from slot {from}, or the snapshot of slot {slot} after {})", place(after.as_ref()))
+        }
+        Message::Part { slot, after, pieces, last } => {
+            let pieces = listed(pieces, |(at, _)| place(Some(at)));
+            let end = if *last { ", the last" } else { "" };
+            format!("part(of the snapshot of slot {slot} after {}: {pieces}{end})", place(after.as_ref()))
+        }
         Message::Decided { from, entries } => format!("decided(from slot {from}: {})", listed(entries, entry)),
     }
 }
@@ -114,6 +123,7 @@ fn operation(operation: &Operation<Tagged>) -> String {
 fn act(act: &Act<Tagged>) -> String {
     match act {
         Act::OpenSession => "open a session".into(),
+        Act::ExpireUnused(slot) => format!("end the sessions not used since slot {slot}"),
         Act::ExpireSession(session) => format!("end session {session:?}"),
         Act::Apply(tagged) => command(&tagged.command),
     }
@@ -122,6 +132,7 @@ fn act(act: &Act<Tagged>) -> String {
 fn command(command: &Command) -> String {
     match command {
         Command::Write { puts, atomic } => format!("{}{}", if *atomic { "all of " } else { "" }, listed(puts, put)),
+        Command::RaiseFloor { to } => format!("raise the floor to {to}"),
         Command::Collect { keep } => format!("collect all but {keep} tombstones"),
     }
 }
@@ -223,7 +234,7 @@ fn client(state: &ClientState) -> Fields {
     fields
 }
 
-fn durable(durable: &Durable<Tagged>) -> Fields {
+fn durable(durable: &Durable<Audit>) -> Fields {
     let mut fields = vec![("promised".into(), ballot(durable.promised))];
     if durable.promised_at > 0 {
         fields.push(("promised with decided below".into(), durable.promised_at.to_string()));
@@ -239,10 +250,28 @@ fn durable(durable: &Durable<Tagged>) -> Fields {
     for (slot, ballot) in durable.accepted.iter().filter(|(slot, _)| !durable.log.contains_key(*slot)) {
         fields.push((format!("slot {slot}"), format!("voted in {ballot}, for an entry that is not there")));
     }
+    if durable.snapshot.applied > 0 {
+        fields.push(("snapshot".into(), format!("of slot {}", durable.snapshot.applied)));
+    }
+    if let Some(arriving) = &durable.arriving {
+        let text = format!("of slot {}, up to {}", arriving.executor.applied, place(arriving.after.as_ref()));
+        fields.push(("arriving".into(), text));
+    }
     if durable.incarnation > 0 {
         fields.push(("lives with requests".into(), durable.incarnation.to_string()));
     }
     fields
+}
+
+fn place(place: Option<&Place<audit::Place>>) -> String {
+    match place {
+        None => NOTHING.into(),
+        Some(Place::Item(audit::Place::Kv(kv::Place::Floor))) => "the floor".into(),
+        Some(Place::Item(audit::Place::Kv(kv::Place::Key(key)))) => format!("key {key}"),
+        Some(Place::Item(audit::Place::Count(tag))) => format!("the count of {tag}"),
+        Some(Place::Session(id)) => format!("session {id:?}"),
+        Some(Place::Done(id)) => format!("the reply to {id:?}"),
+    }
 }
 
 fn ballot(ballot: Ballot) -> String {
@@ -254,6 +283,19 @@ fn replica(state: &State<Audit>) -> Fields {
     fields.push(("follows".into(), state.following.map_or_else(|| "nobody".into(), ballot)));
     if state.outbid.round > 0 {
         fields.push(("outbid by".into(), state.outbid.to_string()));
+    }
+    if state.fetching {
+        fields.push(("has asked".into(), "for what it lacks".into()));
+    }
+    if state.stalled > 0 {
+        fields.push(("snapshot stalled".into(), state.stalled.to_string()));
+    }
+    for (node, served) in &state.serving {
+        let what = match &served.snapshot {
+            Some(snapshot) => format!("the snapshot of slot {}", snapshot.applied),
+            None => format!("the log from slot {}", served.from),
+        };
+        fields.push((format!("serves node {}", usize::from(*node)), format!("{what}, silent {}", served.silent)));
     }
     let executor = &state.executor;
     fields.push(("applied below".into(), executor.applied.to_string()));

@@ -35,7 +35,7 @@ fn lies() -> Vec<(Id, Msg)> {
         (1.into(), Message::Decided { from: 1, entries: vec![lie] }),
         (1.into(), Message::ReadSlot { read, slot: 0 }),
         (1.into(), Message::ReadIndex { read: ReadId { number: 2, ..read }, relayed: false }),
-        (1.into(), Message::Fetch { from: 0 }),
+        (1.into(), Message::Fetch { from: 0, arriving: None }),
     ]
 }
 

@@ -237,6 +237,25 @@ pub(super) fn scopes() -> Vec<Scope> {
             restarting: vec![0],
             restarts: Some(1),
             slots: 12,
+            prefix: vec![elect(), Play::Admit(1)],
+            clients: vec![
+                Client::Script(vec![item(Want::Session, &[0]), command(1, "a", &[0, 0])]),
+                Client::Script(vec![
+                    item(Want::Session, &[0]),
+                    command(2, "b", &[0]),
+                    item(Want::ExpireUnused(3), &[0]),
+                ]),
+            ],
+            witnesses: vec![Witness::CommandDone],
+            small: true,
+            ..base("unused-sessions", "what was not used for long is ended, and what is in use is not")
+        },
+        Scope {
+            replicas: 1,
+            elections: vec![0],
+            restarting: vec![0],
+            restarts: Some(1),
+            slots: 12,
             prefix: vec![elect()],
             clients: vec![
                 Client::Script(vec![

@@ -1,0 +1,153 @@
+//! Real nodes whose logs are short: they stay so, and a node that was away is brought up by a snapshot, also when it is killed meanwhile.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::process::Command;
+use support::{Cluster, until};
+
+const SNAPSHOT_EVERY: u64 = 16;
+const TAIL: u64 = 8;
+/// What a log may hold: from one snapshot to the next, the tail, and votes up to the horizon.
+const LOG_MAX: u64 = SNAPSHOT_EVERY + TAIL + 64;
+const CLIENTS: usize = 8;
+const KEYS: usize = 16;
+
+/// The last value of each key.
+type Last = BTreeMap<String, String>;
+
+fn number(status: &Value, pointer: &str) -> u64 {
+    status.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {pointer} in {status}"))
+}
+
+fn status(cluster: &Cluster, node: usize, pointer: &str) -> u64 {
+    number(&until("a status", || cluster.status(node)), pointer)
+}
+
+/// Writes until it is acknowledged, by node 0 or 1.
+fn write(cluster: &Cluster, first: usize, key: &str, val: &str) {
+    let mut node = first;
+    until("a write", || {
+        node += 1;
+        cluster.put(node % 2, key, val, None).filter(|answer| answer.status == 200)
+    });
+}
+
+/// Clients that write keys of their own over and over.
+fn write_much(cluster: &Cluster, rounds: Range<usize>, last: &mut Last) {
+    let written = std::thread::scope(|scope| {
+        let client = |client| {
+            let rounds = rounds.clone();
+            let rounds = rounds.flat_map(|round| (0..KEYS).map(move |number| (round, number)));
+            scope.spawn(move || {
+                let mut last = Last::new();
+                for (round, number) in rounds {
+                    let (key, val) = (format!("key-{client}-{number}"), format!("{round}-{number}"));
+                    write(cluster, client, &key, &val);
+                    last.insert(key, val);
+                }
+                last
+            })
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(client).collect();
+        clients.into_iter().map(|client| client.join().expect("a client")).collect::<Vec<Last>>()
+    });
+    last.extend(written.into_iter().flatten());
+}
+
+/// The logs of nodes 0 and 1 are short. A node that is sent a snapshot is waited for, so that may take a moment, and another slot.
+fn logs_are_short(cluster: &Cluster) {
+    until("short logs", || {
+        write(cluster, 0, "beside", "x");
+        let short = |node| status(cluster, node, "/sizes/log_slots") <= LOG_MAX;
+        (short(0) && short(1)).then_some(())
+    });
+}
+
+/// Waits until `node` has taken over a snapshot: it keeps no entry of those that it lacked, from slot `had` on.
+fn caught_up(cluster: &Cluster, node: usize, had: u64) {
+    let decided = status(cluster, 0, "/decided");
+    until("it to catch up", || {
+        let status = cluster.status(node)?;
+        (number(&status, "/applied") >= decided).then_some(())
+    });
+    let (snapshot, first) = (status(cluster, node, "/snapshot"), status(cluster, node, "/first"));
+    assert!(snapshot > had && first > had, "a snapshot of slot {snapshot}, entries from {first} on; it had {had}");
+}
+
+/// A linearizable read at `node` shows the last value of every key, and so does every node once it has applied as much.
+fn agree(cluster: &Cluster, node: usize, last: &Last) {
+    let read = |node: usize, path: String| {
+        until("a read", || cluster.ask(node, "GET", &path, None).filter(|answer| answer.status == 200)).body
+    };
+    for (key, val) in last {
+        assert!(read(node, format!("/kvstore/{key}"))["val"] == **val, "{key} at node {node}");
+    }
+    let keys: Vec<&String> = last.keys().collect();
+    for other in 0..3 {
+        assert_eq!(read(other, "/kvstore/".into()), json!(keys), "node {other} has applied as much");
+        for key in &keys {
+            let path = |consistency| format!("/kvstore/{key}{consistency}");
+            assert!(read(other, path("?consistency=local")) == read(node, path("")), "{key} at node {other}");
+        }
+    }
+}
+
+/// What `logcat` says of an arriving snapshot in the store of `node`.
+fn arriving(cluster: &Cluster, node: usize) -> Option<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_logcat")).arg(cluster.data(node)).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8_lossy(&output.stdout);
+    printed.lines().find(|line| line.starts_with("# arriving")).map(str::to_owned)
+}
+
+#[test]
+fn a_node_that_was_away_is_brought_up_by_a_snapshot_even_if_it_is_killed_meanwhile() {
+    let mut cluster = Cluster::started(
+        3,
+        &[("snapshot_every", json!(SNAPSHOT_EVERY)), ("tail", json!(TAIL)), ("cluster", json!("short"))],
+    );
+    let mut last = Last::from([("beside".into(), "x".into())]);
+    write_much(&cluster, 0..2, &mut last);
+    let had = status(&cluster, 2, "/decided");
+    assert!(cluster.terminate(2).success());
+    write_much(&cluster, 2..25, &mut last);
+    assert!(status(&cluster, 0, "/decided") > had + 3 * LOG_MAX);
+    logs_are_short(&cluster);
+    cluster.start(2);
+    caught_up(&cluster, 2, had);
+    agree(&cluster, 2, &last);
+
+    // Some tens of parts, so that there is a middle.
+    cluster.kill(2);
+    for number in 0..100 {
+        let (key, val) = (format!("large-{number:03}"), format!("{number}").repeat(200_000));
+        write(&cluster, number, &key, &val);
+        last.insert(key, val);
+    }
+    let mut had = 0;
+    let told = until("a kill in the middle of a transfer", || {
+        had = status(&cluster, 0, "/decided");
+        write_much(&cluster, 30..33, &mut last);
+        cluster.start(2);
+        let seen = until("it to receive or to have caught up", || {
+            let arrives = arriving(&cluster, 2).is_some();
+            (arrives || status(&cluster, 2, "/applied") >= had).then_some(arrives)
+        });
+        cluster.kill(2);
+        if seen { arriving(&cluster, 2) } else { None }
+    });
+    println!("killed with {told}");
+    write_much(&cluster, 33..36, &mut last);
+    cluster.start(2);
+    caught_up(&cluster, 2, had);
+    assert_eq!(arriving(&cluster, 2), None);
+    agree(&cluster, 2, &last);
+    logs_are_short(&cluster);
+    // And what it has is on its disk.
+    cluster.kill(2);
+    cluster.start(2);
+    agree(&cluster, 2, &last);
+}
