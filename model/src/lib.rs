@@ -18,6 +18,8 @@
 //! | phase 1, and which values a new leader must take | [`replica::proposer`] |
 //! | phase 2, batches, the window, read rounds | [`replica::leader`] |
 //! | how a decision spreads, and catching up | [`replica::learner`] |
+//! | how the log is truncated, and who is further behind is helped | [`replica::snapshot`] |
+//! | what a snapshot is made of | [`replica::pieces`] |
 //! | applying, sessions, no request twice | [`replica::executor`] |
 //! | a client's request from arrival to answer | [`replica::gateway`] |
 //! | how a request reaches the leader | [`replica::handing`] |

@@ -9,4 +9,5 @@ mod phrases;
 mod reads;
 mod requests;
 mod sessions;
+mod snapshots;
 mod votes;
