@@ -16,8 +16,19 @@ use crate::{
     cli::{Catalogue, Console, ScopeInfo, unknown},
     report::{RunReport, Verdict, files},
 };
-use std::{fs, path::Path, sync::mpsc, time::Instant};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::Instant,
+};
 use workshop::Workshop;
+
+/// Mutants that are built and checked at a time, at most: each takes memory, and a copy of what is built.
+const WORKSHOPS_MAX: usize = 4;
 
 /// Runs the mutants `names`, or all; returns the exit status. The error, one line, is for what keeps the run from beginning.
 pub(crate) fn run(
@@ -43,32 +54,44 @@ pub(crate) fn run(
         matrix::replaced(&read(&readme)?, "")?;
         files::ensure_writable(&readme)?;
     }
-    let workshop = Workshop::open(console.root)?;
+    // Each builds and checks by itself, since a build alone leaves cores idle for most of its time.
+    let count =
+        std::thread::available_parallelism().map_or(1, |cores| cores.get().min(WORKSHOPS_MAX)).min(chosen.len());
+    let workshops: Vec<Workshop> =
+        (0..count.max(1)).map(|number| Workshop::open(console.root, number)).collect::<Result<_, _>>()?;
     let began = now();
-    let mut rows = Vec::new();
+    workshops[0].prepare(&workshops[1..])?;
+    let mut rows: Vec<Option<Row>> = chosen.iter().map(|_| None).collect();
+    let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        // The next mutant is built while the present one is checked; no further ahead, since a build takes what a check needs.
-        let (sender, built) = mpsc::sync_channel(0);
-        let (workshop, chosen) = (&workshop, &chosen);
-        scope.spawn(move || {
-            for mutant in chosen {
-                let began = now();
-                let program = workshop.make(mutant);
-                if sender.send((program, began.elapsed().as_secs_f64())).is_err() {
-                    break;
+        let (sender, ended) = mpsc::channel();
+        for workshop in &workshops {
+            let (sender, next, chosen, scopes) = (sender.clone(), &next, &chosen, &scopes);
+            scope.spawn(move || {
+                while let Some(mutant) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let small = scopes.iter().any(|scope: &ScopeInfo| scope.name == mutant.scope && scope.small);
+                    let mut row = Row::new(mutant);
+                    let began = now();
+                    let program = workshop.make(mutant);
+                    row.seconds.build = began.elapsed().as_secs_f64();
+                    row.failure = program.and_then(|program| refute(workshop, &program, mutant, small, &mut row)).err();
+                    if sender.send(row).is_err() {
+                        return;
+                    }
                 }
+            });
+        }
+        drop(sender);
+        for (count, row) in ended.into_iter().enumerate() {
+            let _ = writeln!(console.err, "[{}/{}] {}: {}", count + 1, chosen.len(), row.mutant, row.outcome());
+            let place = chosen.iter().position(|mutant| mutant.name == row.mutant);
+            if let Some(place) = place {
+                rows[place] = Some(row);
             }
-        });
-        for (index, (mutant, (program, seconds))) in chosen.iter().zip(built).enumerate() {
-            let small = scopes.iter().any(|scope: &ScopeInfo| scope.name == mutant.scope && scope.small);
-            let mut row = Row::new(mutant);
-            row.seconds.build = seconds;
-            row.failure = program.and_then(|program| refute(workshop, &program, mutant, small, &mut row)).err();
-            let _ = writeln!(console.err, "[{}/{}] {}: {}", index + 1, chosen.len(), mutant.name, row.outcome());
-            rows.push(row);
         }
     });
-    workshop.close()?;
+    let rows: Vec<Row> = rows.into_iter().flatten().collect();
+    workshops.iter().try_for_each(Workshop::close)?;
     console.say(&matrix::text(&rows, began.elapsed().as_secs_f64()));
     let survived = rows.iter().any(|row| row.failure.is_some());
     if write {

@@ -162,7 +162,7 @@ fn a_toy_workspace_goes_through_the_whole_run() {
         assert!(out.contains(line), "`{line}` is not in {out}");
     }
     assert!(err.contains("killed: refuted by agreement in 6 steps"), "{err}");
-    let copied = root.path().join("target/mutants/work/spec/src/model.rs");
+    let copied = root.path().join("target/mutants/work-0/spec/src/model.rs");
     assert!(fs::read_to_string(copied).unwrap().contains("RIGHT: bool = true"), "the copy is restored");
     assert_eq!(mutants(root.path(), &["killed"]).0, 0);
 

@@ -1,4 +1,4 @@
-//! The copy of the workspace in which mutants are built, and the programs that run there.
+//! The copies of the workspace in which mutants are built, and the programs that run there.
 //!
 //! A file of the copy is written only where its content differs, so that its time stays and a build redoes no more than a mutant changed.
 
@@ -16,7 +16,6 @@ use std::{
 
 const COPY: &str = "target/mutants/work";
 const BUILD: &str = "target/mutants/build";
-const BUILT: &str = "target/mutants/built";
 /// Time that a scope is given to refute a mutant.
 const CHECK_SECONDS: u64 = 180;
 /// What a check that does not heed its limit is given on top.
@@ -29,7 +28,6 @@ pub(super) struct Workshop {
     root: PathBuf,
     copy: PathBuf,
     build: PathBuf,
-    built: PathBuf,
 }
 
 struct Ended {
@@ -38,36 +36,42 @@ struct Ended {
 }
 
 impl Workshop {
-    /// Makes the copy, or brings it up to date.
-    pub(super) fn open(root: &Path) -> Result<Workshop, String> {
+    /// Makes the copy of workshop `number`, or brings it up to date.
+    pub(super) fn open(root: &Path, number: usize) -> Result<Workshop, String> {
         let make = |directory: &str| {
             let path = root.join(directory);
             fs::create_dir_all(&path)
                 .and_then(|()| fs::canonicalize(&path))
                 .map_err(|e| format!("cannot make {directory}: {e}"))
         };
-        let (copy, build, built) = (make(COPY)?, make(BUILD)?, make(BUILT)?);
-        let workshop = Workshop { root: root.to_path_buf(), copy, build, built };
+        let (copy, build) = (make(&format!("{COPY}-{number}"))?, make(&format!("{BUILD}-{number}"))?);
+        let workshop = Workshop { root: root.to_path_buf(), copy, build };
         workshop.restore()?;
         Ok(workshop)
     }
 
-    /// Leaves the copy without a mutant, and no mutant's check.
+    /// Leaves the copy without a mutant.
     pub(super) fn close(&self) -> Result<(), String> {
-        let _ = fs::remove_dir_all(&self.built);
         self.restore()
     }
 
-    /// Builds a mutant's check, and puts it aside, so that the next one can be built meanwhile.
+    /// Builds what no mutant changes, in this workshop, and copies it to `others` that have built nothing: so it is built once.
+    pub(super) fn prepare(&self, others: &[Workshop]) -> Result<(), String> {
+        let empty = |other: &&Workshop| !other.build.join("debug").exists();
+        let others: Vec<&Workshop> = others.iter().filter(empty).collect();
+        if !others.is_empty() {
+            self.build()?;
+        }
+        let copied = others.iter().try_for_each(|other| copy_with_times(&self.build, &other.build));
+        copied.map_err(|error| format!("cannot copy {BUILD}: {error}"))
+    }
+
+    /// Builds a mutant's check.
     pub(super) fn make(&self, mutant: &Mutant) -> Result<PathBuf, String> {
         self.restore()?;
         self.apply(mutant)?;
         self.build()?;
-        let name = |stem: &str| format!("{stem}{}", std::env::consts::EXE_SUFFIX);
-        let program = self.built.join(name(&mutant.name));
-        fs::copy(self.build.join("debug").join(name("check")), &program)
-            .map_err(|error| format!("cannot put {} aside: {error}", program.display()))?;
-        Ok(program)
+        Ok(self.build.join("debug").join(format!("check{}", std::env::consts::EXE_SUFFIX)))
     }
 
     /// Makes the copy equal to the workspace again.
@@ -201,6 +205,22 @@ fn mirror(from: &Path, to: &Path, top: bool) -> io::Result<()> {
             if fs::read(&place).ok().as_ref() != Some(&content) {
                 fs::write(&place, content)?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Copies a directory. The times are kept, since builds are judged by them.
+fn copy_with_times(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let place = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_with_times(&entry.path(), &place)?;
+        } else {
+            fs::copy(entry.path(), &place)?;
+            fs::File::open(&place)?.set_modified(entry.metadata()?.modified()?)?;
         }
     }
     Ok(())
