@@ -13,13 +13,13 @@ use stateright::actor::Id;
 
 /// The first rule that a step breaks, in words.
 pub fn broken(options: &Options, seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Option<String> {
+    if options.snapshot_every == 0 && after.durable.snapshot.applied == 0 {
+        return asks_no_more(seen, after);
+    }
     if after.executor.applied != before.executor.applied
         && let Some(why) = falls_apart(&after.executor)
     {
         return Some(why);
-    }
-    if options.snapshot_every == 0 && after.durable.snapshot.applied == 0 {
-        return asks_no_more(seen, after);
     }
     elsewhere(options, after)
         .or_else(|| cut_elsewhere(options, seen, before, after))
