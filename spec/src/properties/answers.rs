@@ -50,7 +50,10 @@ pub fn miscounted(seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) 
 /// Nobody waits for what is known to be done.
 pub fn known(node: Id, state: &State<Audit>) -> Option<String> {
     let (gateway, executor) = (&state.gateway, &state.executor);
-    let done = |(id, by_node): &&(OperationId, bool)| executor.answer(id, *by_node).is_some();
+    let done = |(id, by_node): &&(OperationId, bool)| {
+        let session = executor.sessions.get(&id.session);
+        session.is_some_and(|session| session.owner.is_some() == *by_node && session.done.contains_key(&id.sequence))
+    };
     if let Some((id, _)) = gateway.named.keys().find(done) {
         return Some(format!("somebody waits for {id:?}, which is done"));
     }
