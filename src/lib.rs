@@ -1,5 +1,6 @@
 //! The node: what runs the checked replica of `paxos-model`. It holds no rule of the protocol.
 
+pub mod backup;
 pub mod config;
 pub mod http;
 pub mod metrics;

@@ -116,13 +116,7 @@ impl Server {
             started: started(),
         };
         let (stop, stopped) = watch::channel(false);
-        let service = Service {
-            node: node.clone(),
-            about: Arc::new(about),
-            metrics,
-            timeout_ms: config.request_timeout_ms,
-            stop: stopped,
-        };
+        let service = Service::new(node.clone(), about, metrics, config.request_timeout_ms, stopped);
         let address = sockets.http.local_addr().map_err(|error| error.to_string())?;
         let http = tokio::spawn(http::serve(service, sockets.http, config.connections_max));
         Ok(Server { address, node, actor: end_of(thread), stop, http, listeners })

@@ -10,8 +10,8 @@ use serde_json::{Value, json as value};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The key that readiness is probed with: none that a client can name.
-const PROBE: &str = "";
+/// The key that it is probed with whether a node is current: none that a client can name.
+pub(super) const PROBE: &str = "";
 
 impl Service {
     /// `GET /healthz`: this process answers.
