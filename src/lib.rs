@@ -9,6 +9,7 @@ pub mod protocol;
 pub mod server;
 pub mod storage;
 pub mod transport;
+pub mod upkeep;
 
 pub use paxos_model as model;
 

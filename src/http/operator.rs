@@ -64,6 +64,7 @@ impl Service {
                 "sizes": {
                     "log_slots": node.log_slots,
                     "sessions": node.sessions,
+                    "tombstones": node.tombstones,
                     "requests": node.requests,
                     "store_bytes": bytes_on_disk(data),
                 },

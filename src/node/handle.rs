@@ -37,6 +37,8 @@ pub struct Status {
     pub log_slots: usize,
     /// Open sessions.
     pub sessions: usize,
+    /// Deleted keys that are remembered.
+    pub tombstones: usize,
     /// Requests of clients that are under way.
     pub requests: usize,
     /// Whether clients' values are refused, since the store is full or nearly so.

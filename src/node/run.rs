@@ -444,6 +444,7 @@ impl Running {
             first: state.durable.first(),
             log_slots: state.durable.log.len(),
             sessions: state.executor.sessions.len(),
+            tombstones: state.executor.machine.tombstones(),
             requests: state.gateway.writes.len() + state.gateway.reads.len(),
             full: self.room.refuses_values(),
         };
