@@ -7,22 +7,8 @@ mod support;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, Output, Stdio};
-use support::{Cluster, until, wait};
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Runs `kv` against `endpoints`; returns its exit status and what it prints.
-fn kv(endpoints: &[String], arguments: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kv"));
-    for endpoint in endpoints {
-        command.arg(format!("--endpoint=http://{endpoint}"));
-    }
-    let Output { status, stdout, stderr } = command.args(arguments).output().expect("it runs");
-    (status.code().expect("a status"), text(&stdout), text(&stderr))
-}
+use std::process::{Command, Stdio};
+use support::{Cluster, kv, text, until, wait};
 
 #[test]
 fn kv_tells_the_outcome_by_its_exit_status() {
