@@ -20,7 +20,7 @@ const STEPS: u32 = 16;
 /// The shortest step.
 const STEP_MIN: Duration = Duration::from_millis(50);
 /// Deleted keys that one command forgets at most, so that no node is silent for long.
-const COLLECT_MAX: u64 = 4096;
+const COLLECT_MAX: usize = 4096;
 /// How long a request of this sort may take.
 const TIMEOUT_MS: u32 = 5000;
 
@@ -30,7 +30,7 @@ pub struct Limits {
     /// How long a client's session may be unused; none if for ever.
     pub session_timeout: Option<Duration>,
     /// How many deleted keys are remembered.
-    pub tombstones_max: u64,
+    pub tombstones_max: usize,
 }
 
 /// What was applied at this node when.
@@ -60,12 +60,13 @@ pub async fn run(node: NodeHandle, limits: Limits) {
     let step = limits.session_timeout.map(|time| (time / STEPS).max(STEP_MIN));
     let pause = step.map_or(LOOK, |step| step.min(LOOK));
     let mut samples = Samples::default();
+    let mut left = None;
     loop {
         sleep(pause).await;
         let (applied, leads, tombstones) = {
             let status = node.status();
             let status = status.borrow();
-            (status.applied, status.role == "leader", status.tombstones as u64)
+            (status.applied, status.role == "leader", status.tombstones)
         };
         let now = Instant::now();
         // Those that do not lead take notes too: they may lead next.
@@ -79,8 +80,9 @@ pub async fn run(node: NodeHandle, limits: Limits) {
         if let Some(since) = unused {
             expire_unused(&node, since).await;
         }
-        if tombstones > limits.tombstones_max {
-            collect(&node, tombstones, limits.tombstones_max).await;
+        // Some versions are too high for the floor: nothing is asked for over and over that changes nothing.
+        if tombstones > limits.tombstones_max && left != Some(tombstones) {
+            left = collect(&node, limits.tombstones_max).await;
         }
     }
 }
@@ -102,15 +104,20 @@ async fn expire_unused(node: &NodeHandle, since: Slot) {
     }
 }
 
-async fn collect(node: &NodeHandle, tombstones: u64, most: u64) {
-    let mut keep = tombstones;
-    while keep > most {
-        keep = keep.saturating_sub(COLLECT_MAX).max(most);
-        match submit(node, Act::Apply(Command::Collect { keep })).await {
-            Some(Done::Applied(Reply::Collected(floor))) => tracing::debug!(keep, floor, "deleted keys are forgotten"),
-            _ => return,
+/// Has deleted keys forgotten until `most` are left, or none of them can be. Returns how many are left, if that is known.
+async fn collect(node: &NodeHandle, most: usize) -> Option<usize> {
+    let mut there = node.applied().await.ok()?.machine.tombstones();
+    while there > most {
+        let keep = there.saturating_sub(COLLECT_MAX).max(most) as u64;
+        let done = submit(node, Act::Apply(Command::Collect { keep })).await?;
+        let left = node.applied().await.ok()?.machine.tombstones();
+        tracing::debug!(there, left, ?done, "deleted keys are forgotten");
+        if left >= there {
+            return Some(left);
         }
+        there = left;
     }
+    Some(there)
 }
 
 /// Asks this node for something. None if that was not done, or nobody knows: then there is a next time.

@@ -6,8 +6,8 @@ mod support;
 
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::{Cluster, kv, until};
@@ -181,17 +181,31 @@ fn a_backup_shows_one_moment_while_others_write() {
     });
 }
 
+/// A node that answers with these bytes, of more, and breaks off.
+fn breaks_off(bytes: &[u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let answer = [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n7fffffff\r\n", bytes].concat();
+    std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().expect("a connection");
+        assert!(client.read(&mut [0; 1024]).expect("a request") > 0);
+        let _ = client.write_all(&answer);
+    });
+    address
+}
+
 #[test]
 fn who_reads_a_backup_slowly_holds_up_nobody_but_further_backups() {
-    let from = Cluster::started(1, &[]);
+    let mut from = Cluster::started(1, &[]);
     let large =
         |number: usize| json!([{"key": format!("{number}"), "val": number.to_string().repeat(1 << 19), "ver": 7}]);
     for number in 10..40 {
         let body = json!({"entries": large(number)});
         until("a write", || from.ask(0, "POST", "/restore", Some(body.clone())).filter(|told| told.status == 200));
     }
+    let address = from.stores[0].clone();
     let begin = || {
-        let mut stream = TcpStream::connect(&from.stores[0]).expect("it listens");
+        let mut stream = TcpStream::connect(&address).expect("it listens");
         stream.write_all(b"GET /backup HTTP/1.1\r\nhost: x\r\n\r\n").expect("it is taken");
         let mut line = String::new();
         let mut reader = BufReader::new(stream);
@@ -211,11 +225,23 @@ fn who_reads_a_backup_slowly_holds_up_nobody_but_further_backups() {
     drop(slow);
     until("a place", || (kv(&from.stores, &["backup", path(&file)]).0 == 0).then_some(()));
 
+    // What broke off is no backup.
+    let part = fs::read(&file).expect("a backup");
+    for length in [0, 40, part.len() / 2] {
+        let (status, _, err) = kv(&[breaks_off(&part[..length])], &["backup", "--force", path(&file)]);
+        assert!(status == 1 && !err.is_empty(), "{status} {err}");
+        assert_eq!(fs::read(&file).expect("a backup"), part);
+    }
+
     // Values of the greatest length come back too.
     let to = Cluster::started(1, &[]);
     let (status, _, err) = kv(&to.stores, &["restore", path(&file)]);
     assert_eq!((status, err.as_str()), (0, ""));
     assert_eq!(backup(&to, &directory.path().join("again")), entries(&file));
+
+    let slow = begin();
+    assert!(from.terminate(0).success(), "a node that is to stop does not wait for a reader");
+    drop(slow);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
+use std::time::Duration;
 use support::{Answer, Cluster, raw, until};
 
 fn size(cluster: &Cluster, node: usize, name: &str) -> u64 {
@@ -25,6 +26,10 @@ fn put_in(cluster: &Cluster, session: &str, sequence: u64, key: &str) -> Answer 
 #[test]
 fn a_session_that_is_not_used_ends_and_one_in_use_stays() {
     let cluster = Cluster::started(3, &[("session_timeout_ms", json!(1500))]);
+    // Each node has a session, so that only those of clients come and go.
+    for node in 0..3 {
+        until("a write", || cluster.put(node, "beside", "x", None).filter(|told| told.status == 200));
+    }
     let (unused, used) = (opened(&cluster), opened(&cluster));
     assert_eq!(put_in(&cluster, &unused, 1, "u").status, 200);
     let mut sequence = 0;
@@ -42,7 +47,7 @@ fn a_session_that_is_not_used_ends_and_one_in_use_stays() {
     // The one in use outlives its time several times over.
     for _ in 0..150 {
         use_it();
-        std::thread::park_timeout(std::time::Duration::from_millis(20));
+        std::thread::park_timeout(Duration::from_millis(20));
     }
     let told = put_in(&cluster, &unused, 2, "u");
     let why = told.body["error"].as_str().unwrap_or_default();
@@ -95,4 +100,24 @@ fn deleted_keys_are_forgotten_and_no_old_write_comes_back() {
     let metrics = cluster.ask(node, "GET", "/metrics", None).expect("an answer");
     let Value::String(text) = metrics.body else { panic!("text") };
     assert!(text.lines().any(|line| line.starts_with(&format!("paxos_tombstones{{node=\"{node}\"}} "))), "{text}");
+}
+
+#[test]
+fn nothing_is_asked_for_where_nothing_can_be_done() {
+    const LAST: u64 = (1 << 53) - 1;
+    let cluster = Cluster::started(3, &[("tombstones_max", json!(5)), ("session_timeout_ms", json!(500))]);
+    for number in 0..20 {
+        let key = format!("{number}");
+        until("a write", || cluster.put(0, &key, "", Some(LAST)).filter(|told| matches!(told.status, 200 | 409)));
+    }
+    assert_eq!(size(&cluster, 0, "tombstones"), 20, "a floor so high would leave no version above it");
+    // After a try or two no slot is used any more.
+    let decided = || until("a status", || cluster.status(0)?["decided"].as_u64());
+    let mut before = decided();
+    until("quiet", || {
+        std::thread::park_timeout(Duration::from_millis(2500));
+        let now = decided();
+        (std::mem::replace(&mut before, now) == now).then_some(())
+    });
+    assert_eq!(cluster.get(0, "never").expect("an answer").body["ver"], 0);
 }
