@@ -240,6 +240,7 @@ fn who_reads_a_backup_slowly_holds_up_nobody_but_further_backups() {
     assert_eq!(backup(&to, &directory.path().join("again")), entries(&file));
 
     let slow = begin();
+    assert!(slow.0.contains("200"), "{slow:?}");
     assert!(from.terminate(0).success(), "a node that is to stop does not wait for a reader");
     drop(slow);
 }
