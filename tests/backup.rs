@@ -137,7 +137,7 @@ fn a_restored_backup_answers_as_the_original_does() {
 
 #[test]
 fn a_backup_shows_one_moment_while_others_write() {
-    let cluster = Cluster::started(3, &[]);
+    let mut cluster = Cluster::started(3, &[]);
     write_entries(
         &cluster,
         &(0..MANY).map(|number| json!({"key": format!("m{number}"), "val": "v", "ver": 1})).collect::<Vec<_>>(),
@@ -175,6 +175,12 @@ fn a_backup_shows_one_moment_while_others_write() {
         assert!(done.load(Ordering::Relaxed) > 0);
         stop.store(true, Ordering::Relaxed);
     });
+    // A node that hears no quorum cannot tell whether what it has is current.
+    cluster.kill(1);
+    cluster.kill(2);
+    let (status, _, err) =
+        kv(&cluster.stores[..1], &["--timeout-ms=500", "backup", "--force", path(&directory.path().join("0"))]);
+    assert!(status == 1 && err.contains("503"), "{status} {err}");
 }
 
 /// A node that answers with these bytes, of more, and breaks off.
