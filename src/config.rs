@@ -4,6 +4,7 @@
 //! and further fields. Every error names the field.
 
 use crate::transport::Kind;
+use crate::upkeep::Limits;
 use paxos_model::replica::Options;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,11 @@ pub struct Config {
     pub request_timeout_ms: u32,
     /// Connections of clients at a time.
     pub connections_max: usize,
+    /// How long a client's session may be unused before it is ended; 0 for ever.
+    pub session_timeout_ms: u64,
+    /// How many deleted keys are remembered with their versions. Of more the lowest versions are forgotten, and absent keys show the
+    /// highest of those.
+    pub tombstones_max: usize,
     /// How large a node's store may grow, in MiB. This much address space is reserved. From nine tenths on clients' values are refused,
     /// and deletes still taken.
     pub store_max_mib: usize,
@@ -83,6 +89,8 @@ impl Default for Config {
             requests_max: options.requests_max,
             request_timeout_ms: 5000,
             connections_max: 1024,
+            session_timeout_ms: 3_600_000,
+            tombstones_max: 100_000,
             store_max_mib: 64 << 10,
         }
     }
@@ -171,6 +179,12 @@ impl Config {
             requests_max: self.requests_max,
             ..defaults
         }
+    }
+
+    /// What the node that leads sees to.
+    pub fn limits(&self) -> Limits {
+        let time = (self.session_timeout_ms > 0).then(|| Duration::from_millis(self.session_timeout_ms));
+        Limits { session_timeout: time, tombstones_max: self.tombstones_max }
     }
 
     /// Whether a cluster can run with it.
@@ -292,6 +306,8 @@ mod tests {
             (r#", "resend_ms": 0"#, "resend_ms"),
             (r#", "request_timeout_ms": 0"#, "request_timeout_ms"),
             (r#", "connections_max": 0"#, "connections_max"),
+            (r#", "session_timeout_ms": -1"#, "session_timeout_ms"),
+            (r#", "tombstones_max": null"#, "tombstones_max"),
             (r#", "store_max_mib": 0"#, "store_max_mib"),
             (r#", "transport": "ip""#, "transport"),
         ] {

@@ -1,5 +1,6 @@
 //! The node: what runs the checked replica of `paxos-model`. It holds no rule of the protocol.
 
+pub mod backup;
 pub mod config;
 pub mod http;
 pub mod metrics;
@@ -8,6 +9,7 @@ pub mod protocol;
 pub mod server;
 pub mod storage;
 pub mod transport;
+pub mod upkeep;
 
 pub use paxos_model as model;
 

@@ -50,6 +50,7 @@ pub const METRICS: &[Metric] = &[
     metric("paxos_snapshot_slot", Kind::Gauge, "node", "the slot of the snapshot, which holds what is applied below"),
     metric("paxos_log_slots", Kind::Gauge, "node", "slots that the log holds"),
     metric("paxos_sessions", Kind::Gauge, "node", "open sessions"),
+    metric("paxos_tombstones", Kind::Gauge, "node", "deleted keys that are remembered with their versions"),
     metric("paxos_requests_waiting", Kind::Gauge, "node", "requests of clients that are under way"),
     metric(
         "paxos_queue_length",
@@ -115,6 +116,7 @@ pub(crate) fn tell_node(node: u64, status: &Status, queued: [(&'static str, usiz
         ("paxos_slots_applied", status.applied as f64),
         ("paxos_snapshot_slot", status.snapshot as f64),
         ("paxos_sessions", status.sessions as f64),
+        ("paxos_tombstones", status.tombstones as f64),
         ("paxos_log_slots", status.log_slots as f64),
         ("paxos_requests_waiting", status.requests as f64),
         ("paxos_store_full", f64::from(u8::from(status.full))),

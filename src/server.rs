@@ -7,6 +7,7 @@ use crate::storage::Store;
 use crate::transport::codec::{Hello, PROTOCOL};
 use crate::transport::pins::Pins;
 use crate::transport::{Book, Network, tcp, udp};
+use crate::upkeep;
 use metrics_exporter_prometheus::PrometheusHandle;
 use paxos_model::replica::configuration::Configuration;
 use stateright::actor::Id;
@@ -63,7 +64,8 @@ pub struct Server {
     actor: oneshot::Receiver<Ended>,
     stop: watch::Sender<bool>,
     http: Task<()>,
-    listeners: Vec<Task<()>>,
+    /// What is done for as long as the node takes requests.
+    beside: Vec<Task<()>>,
 }
 
 impl Server {
@@ -99,9 +101,10 @@ impl Server {
             inputs_max: INPUTS_MAX,
         };
         let (node, thread) = node::start(settings, store, peers)?;
-        let listeners = vec![
+        let beside = vec![
             tokio::spawn(tcp::listen(sockets.tcp, book.clone(), pins.clone(), node.clone())),
             tokio::spawn(udp::listen(datagrams, book, pins, node.clone())),
+            tokio::spawn(upkeep::run(node.clone(), config.limits())),
         ];
         let about = About {
             node: index as u64,
@@ -116,16 +119,10 @@ impl Server {
             started: started(),
         };
         let (stop, stopped) = watch::channel(false);
-        let service = Service {
-            node: node.clone(),
-            about: Arc::new(about),
-            metrics,
-            timeout_ms: config.request_timeout_ms,
-            stop: stopped,
-        };
+        let service = Service::new(node.clone(), about, metrics, config.request_timeout_ms, stopped);
         let address = sockets.http.local_addr().map_err(|error| error.to_string())?;
         let http = tokio::spawn(http::serve(service, sockets.http, config.connections_max));
-        Ok(Server { address, node, actor: end_of(thread), stop, http, listeners })
+        Ok(Server { address, node, actor: end_of(thread), stop, http, beside })
     }
 
     /// Resolves when the node has ended by itself, which it does only when it can't go on.
@@ -141,8 +138,8 @@ impl Server {
     pub async fn stop(mut self) -> Ended {
         let _ = self.stop.send(true);
         let finished = timeout(SHUTDOWN, &mut self.http).await.is_ok();
-        for listener in self.listeners {
-            listener.abort();
+        for task in self.beside {
+            task.abort();
         }
         self.node.stop();
         let ended = match timeout(CLOSE, self.actor).await {

@@ -192,6 +192,8 @@ fn unknown_paths_and_methods_are_said() {
         ("POST", "/readyz", "GET"),
         ("DELETE", "/metrics", "GET"),
         ("GET", "/session", "POST"),
+        ("POST", "/backup", "GET"),
+        ("GET", "/restore", "POST"),
         ("PUT", "/session/1.0", "DELETE"),
     ] {
         refused(&ask(&cluster, method, path, None), 405, &[allow]);

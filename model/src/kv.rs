@@ -156,6 +156,11 @@ impl Kv {
         self.floor
     }
 
+    /// How many deleted keys are remembered.
+    pub fn tombstones(&self) -> usize {
+        self.tombstones.len()
+    }
+
     /// What differs from `before`, in the order of the places, with what is there now. What both share is not looked at.
     pub fn changes<'a>(&'a self, before: &'a Kv) -> impl Iterator<Item = (Place, Option<Versioned>)> + 'a {
         let floor = (self.floor != before.floor).then(|| (Place::Floor, Some(self.floor_item())));

@@ -1,12 +1,14 @@
 //! What goes back to clients: JSON with a status, for errors too.
 
+use futures_util::Stream;
 use paxos_model::kv::Entry;
 use paxos_model::replica::message::{Refusal, Uncertainty};
 use serde::Serialize;
 use serde_json::json as value;
-use warp::http::Response;
+use std::fmt::Debug;
+use warp::http::{HeaderValue, Response};
 
-pub(super) type Reply = Response<Vec<u8>>;
+pub(super) type Reply = warp::reply::Response;
 
 /// Why a request has no other answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,10 +63,14 @@ impl Fail {
         }
     }
 
+    pub(super) fn body(&self) -> Vec<u8> {
+        value!({"error": self.why}).to_string().into_bytes()
+    }
+
     pub(super) fn into_reply(self) -> Reply {
-        let mut reply = json(self.status, &value!({"error": self.why}));
+        let mut reply = reply(self.status, "application/json", self.body());
         if let Some(allow) = self.allow {
-            reply.headers_mut().insert("allow", warp::http::HeaderValue::from_static(allow));
+            reply.headers_mut().insert("allow", HeaderValue::from_static(allow));
         }
         reply
     }
@@ -84,7 +90,19 @@ pub(super) fn text(body: String) -> Reply {
     reply(200, "text/plain; version=0.0.4", body.into_bytes())
 }
 
+/// Lines of JSON, part by part. An error breaks the answer off.
+pub(super) fn stream(parts: impl Stream<Item = Result<Vec<u8>, &'static str>> + Send + Sync + 'static) -> Reply {
+    let mut reply = warp::Reply::into_response(warp::reply::stream(parts));
+    reply.headers_mut().insert("content-type", HeaderValue::from_static("application/x-ndjson"));
+    reply
+}
+
+/// What the state machine does not answer to such a question.
+pub(super) fn unexpected(answer: &(impl Debug + ?Sized)) -> Fail {
+    Fail::new(500, format!("the state machine answers {answer:?}"))
+}
+
 fn reply(status: u16, content: &'static str, body: Vec<u8>) -> Reply {
     let builder = Response::builder().status(status).header("content-type", content);
-    builder.body(body).expect("status and headers are valid")
+    builder.body(body.into()).expect("status and headers are valid")
 }

@@ -104,14 +104,14 @@ async fn one(
 async fn turn_away(mut stream: TcpStream, connections_max: usize) -> io::Result<()> {
     let why =
         format!("the node has {connections_max} connections, as many as it takes; the request was not carried out");
-    let reply = Fail::new(503, why).into_reply();
+    let body = Fail::new(503, why).body();
     let mut bytes = Vec::new();
-    let length = reply.body().len();
+    let length = body.len();
     write!(
         bytes,
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
     )?;
-    bytes.extend_from_slice(reply.body());
+    bytes.extend_from_slice(&body);
     stream.write_all(&bytes).await?;
     stream.shutdown().await?;
     // What the client still sends is read, since closing upon it would take the answer back.

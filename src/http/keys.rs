@@ -1,10 +1,10 @@
 //! `/kvstore/`: keys and their entries.
 
 use super::Service;
-use super::answer::{self, Fail, Reply, json};
+use super::answer::{self, Fail, Reply, json, unexpected};
 use super::connections::stopped;
 use super::request::Ask;
-use paxos_model::kv::{Answer, Entry, Put, Query, Reply as KvReply, Written};
+use paxos_model::kv::{Answer, Command, Entry, Put, Query, Reply as KvReply, Written};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
@@ -75,7 +75,7 @@ impl Service {
     }
 
     async fn put_entry(&self, ask: &Ask, put: Put) -> Result<Reply, Fail> {
-        match self.write(ask, put).await? {
+        match self.command(ask, Command::Write { puts: vec![put], atomic: false }).await? {
             KvReply::Written(written) => match written.as_slice() {
                 [Written::Applied(entry)] => Ok(answer::entry(200, entry)),
                 [Written::Conflict(entry)] => Ok(answer::entry(409, entry)),
@@ -84,8 +84,4 @@ impl Service {
             other @ KvReply::Collected(_) => Err(unexpected(&other)),
         }
     }
-}
-
-fn unexpected(answer: &(impl std::fmt::Debug + ?Sized)) -> Fail {
-    Fail::new(500, format!("the state machine answers {answer:?}"))
 }

@@ -1,16 +1,18 @@
 //! What clients see: the HTTP interface of the Go original, finished, and what operators ask for beside it.
 
 mod answer;
+mod backup;
 mod connections;
 mod keys;
 mod operator;
 mod request;
 mod sessions;
 
-use crate::model::kv::{Command, Put, Query};
+use crate::model::kv::{Command, Query};
 use crate::node::{Answered, NodeHandle};
 use crate::{Machine, Outcome, Request};
 use answer::{Fail, Reply};
+use hyper::body::Body;
 use metrics_exporter_prometheus::PrometheusHandle;
 use paxos_model::machine::StateMachine;
 use paxos_model::replica::message::{Act, Done};
@@ -19,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout_at;
 use warp::http::Method;
 use warp::{Filter, Rejection};
@@ -28,15 +30,17 @@ use warp::{Filter, Rejection};
 #[derive(Clone)]
 pub struct Service {
     /// The node.
-    pub node: NodeHandle,
+    node: NodeHandle,
     /// What is the same for as long as the node runs.
-    pub about: Arc<About>,
+    about: Arc<About>,
     /// The metrics.
-    pub metrics: PrometheusHandle,
+    metrics: PrometheusHandle,
     /// How long a request may take if it does not say so.
-    pub timeout_ms: u32,
+    timeout_ms: u32,
+    /// Backups that may still begin.
+    backups: Arc<Semaphore>,
     /// True once the node is to stop.
-    pub stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 }
 
 /// What a node is, for `/status`.
@@ -79,6 +83,8 @@ enum Place<'a> {
     Readyz,
     Metrics,
     Status,
+    Backup,
+    Restore,
     Nothing,
 }
 
@@ -91,6 +97,8 @@ impl Place<'_> {
             "/readyz" => Place::Readyz,
             "/metrics" => Place::Metrics,
             "/status" => Place::Status,
+            "/backup" => Place::Backup,
+            "/restore" => Place::Restore,
             path => {
                 let key = path.strip_prefix("/kvstore/").map(Place::Key);
                 let session = || path.strip_prefix("/session/").map(Place::Session);
@@ -103,7 +111,7 @@ impl Place<'_> {
     fn methods(self) -> &'static str {
         match self {
             Place::Key(_) => "GET, PUT, POST, DELETE",
-            Place::Sessions => "POST",
+            Place::Sessions | Place::Restore => "POST",
             Place::Session(_) => "DELETE",
             _ => "GET",
         }
@@ -118,6 +126,8 @@ impl Place<'_> {
             (Place::Key(_), &Method::DELETE) => "delete",
             (Place::Sessions | Place::Session(_), _) => "session",
             (Place::Healthz | Place::Readyz | Place::Metrics | Place::Status, _) => "operator",
+            (Place::Backup, _) => "backup",
+            (Place::Restore, _) => "restore",
             _ => "other",
         }
     }
@@ -146,13 +156,26 @@ fn routes(service: Service) -> impl Filter<Extract = (Reply,), Error = Rejection
             metrics::counter!("paxos_http_requests_total", "kind" => kind, "outcome" => outcome(reply.status().as_u16()))
                 .increment(1);
             metrics::histogram!("paxos_http_request_seconds", "kind" => kind).record(ask.begin.elapsed());
-            metrics::counter!("paxos_http_sent_bytes_total").increment(reply.body().len() as u64);
+            // A stream counts what it sends.
+            metrics::counter!("paxos_http_sent_bytes_total").increment(reply.body().size_hint().exact().unwrap_or(0));
             reply
         }
     })
 }
 
 impl Service {
+    /// Of a node of which requests take `timeout_ms` if they do not say so, until `stop` is true.
+    pub fn new(
+        node: NodeHandle,
+        about: About,
+        metrics: PrometheusHandle,
+        timeout_ms: u32,
+        stop: watch::Receiver<bool>,
+    ) -> Service {
+        let backups = Arc::new(Semaphore::new(backup::BACKUPS_MAX));
+        Service { node, about: Arc::new(about), metrics, timeout_ms, backups, stop }
+    }
+
     async fn serve(&self, ask: &Ask, place: Place<'_>) -> Result<Reply, Fail> {
         match (place, &ask.method) {
             (Place::Nothing, _) => Err(Fail::new(404, format!("there is nothing at {}", ask.path))),
@@ -166,6 +189,8 @@ impl Service {
             (Place::Readyz, &Method::GET) => self.ready(ask).await,
             (Place::Metrics, &Method::GET) => Ok(self.metrics()),
             (Place::Status, &Method::GET) => Ok(self.status()),
+            (Place::Backup, &Method::GET) => self.backup(ask).await,
+            (Place::Restore, &Method::POST) => self.restore(ask).await,
             (place, _) => Err(Fail::method(place.methods())),
         }
     }
@@ -196,11 +221,10 @@ impl Service {
         }
     }
 
-    async fn write(&self, ask: &Ask, put: Put) -> Result<<Machine as StateMachine>::Reply, Fail> {
-        let act = Act::Apply(Command::Write { puts: vec![put], atomic: false });
-        match self.ask(ask, Request::Write { session: ask.session()?, act }).await? {
+    async fn command(&self, ask: &Ask, command: Command) -> Result<<Machine as StateMachine>::Reply, Fail> {
+        match self.ask(ask, Request::Write { session: ask.session()?, act: Act::Apply(command) }).await? {
             Outcome::Done(Done::Applied(reply)) => Ok(reply),
-            other => Err(Fail::new(500, format!("a write was answered with {other:?}"))),
+            other => Err(Fail::new(500, format!("a command was answered with {other:?}"))),
         }
     }
 }

@@ -10,8 +10,8 @@ use serde_json::{Value, json as value};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The key that readiness is probed with: none that a client can name.
-const PROBE: &str = "";
+/// The key that it is probed with whether a node is current: none that a client can name.
+pub(super) const PROBE: &str = "";
 
 impl Service {
     /// `GET /healthz`: this process answers.
@@ -64,6 +64,7 @@ impl Service {
                 "sizes": {
                     "log_slots": node.log_slots,
                     "sessions": node.sessions,
+                    "tombstones": node.tombstones,
                     "requests": node.requests,
                     "store_bytes": bytes_on_disk(data),
                 },

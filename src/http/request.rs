@@ -222,10 +222,13 @@ impl Ask {
         }
     }
 
+    pub(super) fn body(&self) -> Result<&[u8], Fail> {
+        self.body.as_deref().map_err(Clone::clone)
+    }
+
     /// The body of a `PUT` to `key`.
     pub(super) fn put(&self, key: &str) -> Result<PutBody, Fail> {
-        let bytes = self.body.as_ref().map_err(Clone::clone)?;
-        let body: PutBody = serde_json::from_slice(bytes).map_err(|error| {
+        let body: PutBody = serde_json::from_slice(self.body()?).map_err(|error| {
             let form = format!("{{\"val\": text, \"ver\": whole number of at most {VERSION_MAX}, or none}}");
             Fail::new(400, format!("the body must be {form}: {error}"))
         })?;

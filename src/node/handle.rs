@@ -3,9 +3,10 @@
 use super::clients::{Answered, Clients, Overloaded};
 use super::sizes;
 use super::timers::now;
-use crate::{Msg, Request};
+use crate::{Machine, Msg, Request};
 use crossbeam_channel::Sender;
 use paxos_model::replica::ballot::{Ballot, Slot};
+use paxos_model::replica::executor::Executor;
 use stateright::actor::Id;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,6 +37,8 @@ pub struct Status {
     pub log_slots: usize,
     /// Open sessions.
     pub sessions: usize,
+    /// Deleted keys that are remembered.
+    pub tombstones: usize,
     /// Requests of clients that are under way.
     pub requests: usize,
     /// Whether clients' values are refused, since the store is full or nearly so.
@@ -46,6 +49,8 @@ pub struct Status {
 pub(super) type Delivered = (Id, Msg, usize);
 /// A client's request under its number.
 pub(super) type Ask = (u64, Request);
+/// Where what is applied goes.
+pub(super) type Copy = oneshot::Sender<Executor<Machine>>;
 
 /// What reaches a running node from outside.
 #[derive(Clone)]
@@ -53,6 +58,7 @@ pub struct NodeHandle {
     pub(super) peers: Sender<Delivered>,
     pub(super) inbox_bytes: Arc<AtomicUsize>,
     pub(super) asks: Sender<Ask>,
+    pub(super) copies: Sender<Copy>,
     pub(super) stop: Sender<()>,
     pub(super) clients: Arc<Clients>,
     pub(super) status: watch::Receiver<Status>,
@@ -83,6 +89,13 @@ impl NodeHandle {
         Ok(answer)
     }
 
+    /// What is applied at this node: a clone, which shares all but what changes later. It is a prefix of what is decided, and may lag.
+    pub async fn applied(&self) -> Result<Executor<Machine>, Overloaded> {
+        let (copy, applied) = oneshot::channel();
+        self.copies.try_send(copy).map_err(|_| Overloaded)?;
+        applied.await.map_err(|_| Overloaded)
+    }
+
     /// How many inputs wait for the loop, by where they come from.
     pub fn queued(&self) -> [(&'static str, usize); 2] {
         [("peers", self.peers.len()), ("clients", self.asks.len())]
@@ -111,10 +124,11 @@ mod tests {
     fn what_waits_for_the_loop_is_bounded_in_bytes_and_in_number() {
         let (peers, inbox) = bounded(10);
         let (asks, _asked) = bounded(10);
+        let (copies, _copied) = bounded(1);
         let (stop, _stopping) = bounded(1);
         let (_publish, status) = watch::channel(Status::default());
         let (inbox_bytes, clients) = Default::default();
-        let handle = NodeHandle { peers, inbox_bytes, asks, stop, clients, status };
+        let handle = NodeHandle { peers, inbox_bytes, asks, copies, stop, clients, status };
         let from = Id::from(1);
         let fetch = |from| Message::Fetch { from, arriving: None };
         assert!(

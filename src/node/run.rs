@@ -4,7 +4,7 @@ use super::Peers;
 use super::batch::Batch;
 use super::clients::{Answered, Clients};
 use super::disk::{self, Order, Report};
-use super::handle::{Ask, Delivered, NodeHandle, Status};
+use super::handle::{Ask, Copy, Delivered, NodeHandle, Status};
 use super::outlet::Outlet;
 use super::room::Room;
 use super::sizes;
@@ -32,6 +32,8 @@ const CLIENT: usize = u32::MAX as usize;
 const DRAIN_MAX: usize = 1024;
 /// Messages that wait for the disk; then nothing more is stepped until it is done.
 const WAITING_MAX: usize = 16 * 1024;
+/// Copies of what is applied that are asked for at a time.
+const COPIES_MAX: usize = 64;
 /// How long a timer is put off whose step would have saved where there is no room.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 /// How often the loop looks at deadlines at least: those of requests that it cannot take in yet do not wake it.
@@ -74,6 +76,7 @@ pub fn start<S: Store>(
     let disk = disk.map_err(|error| format!("cannot start the disk thread: {error}"))?;
     let (peer_sender, peers) = bounded(settings.inputs_max);
     let (ask_sender, asks) = bounded(settings.inputs_max);
+    let (copy_sender, copies) = bounded(COPIES_MAX);
     let (stop, stopping) = bounded(1);
     let (publish, status) = watch::channel(Status::default());
     let inbox_bytes = Arc::new(AtomicUsize::new(0));
@@ -81,6 +84,7 @@ pub fn start<S: Store>(
         peers: peer_sender,
         inbox_bytes: inbox_bytes.clone(),
         asks: ask_sender,
+        copies: copy_sender,
         stop,
         clients: clients.clone(),
         status,
@@ -108,6 +112,7 @@ pub fn start<S: Store>(
             peers,
             inbox_bytes,
             asks,
+            copies,
             stopping,
             publish,
         };
@@ -157,6 +162,7 @@ struct Running {
     peers: Receiver<Delivered>,
     inbox_bytes: Arc<AtomicUsize>,
     asks: Receiver<Ask>,
+    copies: Receiver<Copy>,
     stopping: Receiver<()>,
     publish: watch::Sender<Status>,
 }
@@ -207,6 +213,9 @@ impl Running {
             }
             if self.stopping.try_recv().is_ok() {
                 return self.finish();
+            }
+            while let Ok(copy) = self.copies.try_recv() {
+                self.hand_out(copy);
             }
             self.drain();
             self.run_timers();
@@ -264,6 +273,13 @@ impl Running {
         let message = Message::Request { number, timeout_ms, request };
         if !self.step(Step::Message(Id::from(CLIENT), message)) {
             self.clients.answer(number, Answered::Full);
+        }
+    }
+
+    /// What is applied is decided, whatever this node has saved of it, and so may be seen at once.
+    fn hand_out(&self, copy: Copy) {
+        if let Some(state) = &self.state {
+            let _ = copy.send(state.executor.clone());
         }
     }
 
@@ -375,6 +391,9 @@ impl Running {
             recv(asks) -> ask => if let Ok(ask) = ask {
                 self.take_ask(ask);
             },
+            recv(self.copies) -> copy => if let Ok(copy) = copy {
+                self.hand_out(copy);
+            },
             recv(self.stopping) -> _ => return Ok(false),
             default(pause) => {}
         }
@@ -425,6 +444,7 @@ impl Running {
             first: state.durable.first(),
             log_slots: state.durable.log.len(),
             sessions: state.executor.sessions.len(),
+            tombstones: state.executor.machine.tombstones(),
             requests: state.gateway.writes.len() + state.gateway.reads.len(),
             full: self.room.refuses_values(),
         };

@@ -297,3 +297,18 @@ pub(crate) fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T 
         std::thread::park_timeout(Duration::from_millis(20));
     }
 }
+
+/// What a program printed.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs `kv` against `endpoints`; returns its exit status and what it prints.
+pub(crate) fn kv(endpoints: &[String], arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kv"));
+    for endpoint in endpoints {
+        command.arg(format!("--endpoint=http://{endpoint}"));
+    }
+    let Output { status, stdout, stderr } = command.args(arguments).output().expect("it runs");
+    (status.code().expect("a status"), text(&stdout), text(&stderr))
+}
