@@ -2,8 +2,11 @@
 //!
 //! A write is sent in a session of its own, so that it can be sent again to another node and is still done once.
 
+#[path = "kv/backup.rs"]
 mod backup;
+#[path = "kv/client.rs"]
 mod client;
+#[path = "kv/restore.rs"]
 mod restore;
 
 use clap::builder::NonEmptyStringValueParser;
