@@ -1,4 +1,4 @@
-//! The store on disk: LMDB through `heed`, one write transaction a commit. [`super::trees`] says what stands where.
+//! The store on disk: LMDB through `heed`, one write transaction a commit. The module `trees` says what stands where.
 //!
 //! A commit writes what differs from the last one, which structural sharing finds without looking at the rest. LMDB writes
 //! pages beside the old ones and then one of two meta pages, so a crash leaves one of the two values, whole; both syncs are on.
