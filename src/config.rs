@@ -14,6 +14,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// How long either side of a transfer waits for the other before it gives it up.
+const TRANSFER_PATIENCE_MS: u64 = 20_000;
+
 /// One node, as the file tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -177,6 +180,8 @@ impl Config {
             // So that a small store has room for what the log is about.
             tail_bytes: defaults.tail_bytes.min(self.store_max_mib << 20 >> 3),
             requests_max: self.requests_max,
+            // A receiver may be silent for as long as a large commit, or a start, takes.
+            patience: u32::try_from(TRANSFER_PATIENCE_MS / self.resend_ms.max(1)).unwrap_or(u32::MAX).max(1),
             ..defaults
         }
     }

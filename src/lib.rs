@@ -19,6 +19,9 @@ use std::sync::Arc;
 
 /// The longest key, in bytes.
 pub const KEY_MAX: usize = 511;
+/// Entries that are restored at a time. Each may be answered with what is there instead, a value of the longest, and the answer is kept
+/// in the session and sent with it.
+pub const RESTORE_MAX: usize = 32;
 /// The longest value, in bytes.
 pub const VALUE_MAX: usize = 1 << 20;
 

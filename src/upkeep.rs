@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 /// How often it is looked whether there is something to do; more often if sessions end sooner.
 const LOOK: Duration = Duration::from_secs(1);
-/// Into so many steps the time is divided after which a session ends: it ends at most one step later.
+/// Into so many steps the time is divided after which a session ends: it ends at most two steps later, or one and two looks.
 const STEPS: u32 = 16;
 /// The shortest step.
 const STEP_MIN: Duration = Duration::from_millis(50);

@@ -16,7 +16,7 @@ const MANY: u64 = 3000;
 
 /// Sends entries as a restore does.
 fn write_entries(cluster: &Cluster, entries: &[Value]) {
-    for part in entries.chunks(500) {
+    for part in entries.chunks(32) {
         let body = json!({"entries": part});
         let told = until("a write", || {
             cluster.ask(0, "POST", "/restore", Some(body.clone())).filter(|told| told.status == 200)

@@ -5,7 +5,7 @@ use super::operator::PROBE;
 use super::request::Ask;
 use super::{GRACE, Service};
 use crate::backup::Parts;
-use crate::{KEY_MAX, Machine, Outcome, Request, VALUE_MAX};
+use crate::{KEY_MAX, Machine, Outcome, RESTORE_MAX, Request, VALUE_MAX};
 use futures_util::stream;
 use paxos_model::kv::{Command, Entry, Put, Query, Reply as KvReply, VERSION_MAX, Written};
 use paxos_model::machine::StateMachine;
@@ -88,6 +88,9 @@ impl Service {
                 };
             }
         };
+        if entries.len() > RESTORE_MAX {
+            return Err(Fail::new(413, format!("at most {RESTORE_MAX} entries are restored at a time")));
+        }
         let puts = entries.iter().map(checked).collect::<Result<Vec<Put>, Fail>>()?;
         let command = Command::Write { puts, atomic: false };
         if Machine::size(&command) > RESTORE_BYTES {

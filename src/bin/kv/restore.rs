@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_types, reason = "this is where files are")]
 
 use crate::client::{Client, Fail};
+use paxos::RESTORE_MAX;
 use paxos::backup::{Entries, Head};
 use paxos::model::kv::Entry;
 use serde_json::{Value, json};
@@ -11,8 +12,7 @@ use std::io::{BufReader, Seek};
 use std::path::Path;
 use std::time::Duration;
 
-/// Entries that are sent at a time, and about how many bytes of them.
-const PART_ENTRIES: usize = 1000;
+/// About how many bytes of entries are sent at a time.
 const PART_BYTES: usize = 256 << 10;
 /// How often the nodes are asked to do what none of them did, and the pause before they are asked again.
 const ROUNDS: u64 = 10;
@@ -102,7 +102,7 @@ impl Sending<'_> {
                     return Ok(());
                 }
                 let size = entry.key.len() + entry.val.len();
-                if part.len() >= PART_ENTRIES || !part.is_empty() && bytes + size > PART_BYTES {
+                if part.len() >= RESTORE_MAX || !part.is_empty() && bytes + size > PART_BYTES {
                     self.entries(&std::mem::take(&mut part))?;
                     bytes = 0;
                 }
