@@ -170,6 +170,11 @@ fn what_is_malformed_is_said() {
         let answer = ask(&cluster, "GET", &format!("/kvstore/k?timeout_ms={bad}"), None);
         refused(&answer, 400, &["timeout_ms", bad, "600000"]);
     }
+    for path in ["/healthz", "/readyz", "/metrics", "/status"] {
+        assert_eq!(ask(&cluster, "GET", &format!("{path}?timeout_ms=500"), None).status, 200, "{path}");
+        refused(&ask(&cluster, "GET", &format!("{path}?verbose=1"), None), 400, &["\"verbose\"", "timeout_ms"]);
+        refused(&ask(&cluster, "GET", &format!("{path}?timeout_ms=x"), None), 400, &["timeout_ms", "\"x\""]);
+    }
     assert_eq!(ask(&cluster, "GET", "/kvstore/k", None).body["ver"], 0, "nothing of it was done");
 }
 

@@ -15,8 +15,9 @@ pub(super) const PROBE: &str = "";
 
 impl Service {
     /// `GET /healthz`: this process answers.
-    pub(super) fn alive(&self) -> Reply {
-        json(200, &value!({"alive": true}))
+    pub(super) fn alive(&self, ask: &Ask) -> Result<Reply, Fail> {
+        ask.only(&[])?;
+        Ok(json(200, &value!({"alive": true})))
     }
 
     /// `GET /readyz`: whether this node hears a quorum and has caught up. The replica says so itself by a linearizable read: a quorum
@@ -30,13 +31,15 @@ impl Service {
     }
 
     /// `GET /metrics`
-    pub(super) fn metrics(&self) -> Reply {
+    pub(super) fn metrics(&self, ask: &Ask) -> Result<Reply, Fail> {
+        ask.only(&[])?;
         metrics::tell_node(self.about.node, &self.node.status().borrow(), self.node.queued());
-        answer::text(self.metrics.render())
+        Ok(answer::text(self.metrics.render()))
     }
 
     /// `GET /status`
-    pub(super) fn status(&self) -> Reply {
+    pub(super) fn status(&self, ask: &Ask) -> Result<Reply, Fail> {
+        ask.only(&[])?;
         let node = self.node.status().borrow().clone();
         let About { node: number, cluster, store, members, data, started } = &*self.about;
         let members: Vec<Value> = members
@@ -44,7 +47,7 @@ impl Service {
             .zip(0u64..)
             .map(|(member, number)| value!({"node": number, "rpc": member.rpc, "store": member.store}))
             .collect();
-        json(
+        Ok(json(
             200,
             &value!({
                 "node": number,
@@ -69,7 +72,7 @@ impl Service {
                     "store_bytes": bytes_on_disk(data),
                 },
             }),
-        )
+        ))
     }
 }
 
