@@ -1,11 +1,15 @@
 //! The connections of clients: how many there may be, how long they may be silent, and how they end.
 
 use super::answer::{Fail, Reply};
-use hyper::server::conn::http1;
+use super::unparsed::{self, HEAD_MAX, Muted};
+use hyper::body::Incoming;
+use hyper::server::conn::http1::{self, Parts};
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::future::poll_fn;
 use std::io::{self, Write};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,22 +17,23 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep, timeout};
+use warp::http::{Request, StatusCode, Uri};
 use warp::{Filter, Rejection};
 
 /// A connection on which no request begins for so long is closed; so is one whose headers take so long.
-const IDLE: Duration = Duration::from_secs(60);
+pub(super) const IDLE: Duration = Duration::from_secs(60);
 /// A client that takes nothing of its answer for so long is given up.
 const STALLED: Duration = Duration::from_secs(30);
 /// Connections over the limit that are told so at a time; what is over that is closed without a word.
 const TURNED_AWAY_MAX: usize = 64;
-/// How long being turned away may take.
-const TURNED_AWAY: Duration = Duration::from_secs(1);
+/// How long the last answer on a connection may take, if it is not to a request.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The pause after a connection cannot be taken: as a rule there are no more file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `stop` is true; then takes no more, and ends when what is open is finished.
 pub(super) async fn serve(
-    routes: impl Filter<Extract = (Reply,), Error = Rejection> + Clone + Send + Sync + 'static,
+    routes: impl Filter<Extract = (Reply,), Error = Rejection> + Clone + Send + Sync + Unpin + 'static,
     listener: TcpListener,
     connections_max: usize,
     mut stop: watch::Receiver<bool>,
@@ -61,7 +66,10 @@ pub(super) async fn serve(
             if let Ok(place) = turned_away.clone().try_acquire_owned() {
                 tokio::spawn(async move {
                     let _place = place;
-                    let _ = timeout(TURNED_AWAY, turn_away(stream, connections_max)).await;
+                    let why = format!(
+                        "the node has {connections_max} connections, as many as it takes; the request was not carried out"
+                    );
+                    let _ = timeout(LAST_WORDS, part(stream, &Fail::new(503, why))).await;
                 });
             }
         }
@@ -78,38 +86,55 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 /// Serves one connection to its end.
 async fn one(
-    routes: impl Filter<Extract = (Reply,), Error = Rejection> + Clone + Send + Sync + 'static,
+    routes: impl Filter<Extract = (Reply,), Error = Rejection> + Clone + Send + Sync + Unpin + 'static,
     stream: TcpStream,
     mut stop: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
-    let stream = TokioIo::new(Patient { stream, stalled: None });
+    let stream = TokioIo::new(Muted::new(Patient { stream, stalled: None }));
     let service = TowerToHyperService::new(warp::service(routes));
-    let connection =
-        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(IDLE).serve_connection(stream, service);
-    let mut connection = pin!(connection);
+    // Boxed, so that the stream can be taken back at the end.
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        // A `CONNECT` names no path, and warp cannot do without.
+        if request.uri().path_and_query().is_none() {
+            *request.uri_mut() = Uri::from_static("/");
+        }
+        Box::pin(service.call(request))
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .max_header_size(HEAD_MAX)
+        .serve_connection(stream, service);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
         () = stopped(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|cx| connection.poll_without_shutdown(cx)).await
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a client's connection broke off");
+    let Parts { io, read_buf, .. } = connection.into_parts();
+    let (mut stream, status) = io.into_inner().into_parts();
+    let Err(error) = ended else {
+        let _ = stream.shutdown().await;
+        return;
+    };
+    tracing::debug!(%error, "a client's connection broke off");
+    if let Some(fail) = unparsed::reason(&error, status, &read_buf) {
+        metrics::counter!("paxos_http_requests_total", "kind" => "other", "outcome" => "malformed").increment(1);
+        let _ = timeout(LAST_WORDS, part(stream, &fail)).await;
     }
 }
 
-/// Answers that there are too many, whatever is asked.
-async fn turn_away(mut stream: TcpStream, connections_max: usize) -> io::Result<()> {
-    let why =
-        format!("the node has {connections_max} connections, as many as it takes; the request was not carried out");
-    let body = Fail::new(503, why).body();
+/// Answers with `fail`, whatever is asked, and closes.
+async fn part(mut stream: impl AsyncRead + AsyncWrite + Unpin, fail: &Fail) -> io::Result<()> {
+    let body = fail.body();
+    let status = StatusCode::from_u16(fail.status).expect("a status");
     let mut bytes = Vec::new();
     let length = body.len();
     write!(
         bytes,
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
     )?;
     bytes.extend_from_slice(&body);
     stream.write_all(&bytes).await?;

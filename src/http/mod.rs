@@ -7,6 +7,7 @@ mod keys;
 mod operator;
 mod request;
 mod sessions;
+mod unparsed;
 
 use crate::model::kv::{Command, Query};
 use crate::node::{Answered, NodeHandle};
