@@ -3,6 +3,7 @@
 //! Either the array of the Go original, `[{"badger", "rpc", "store"}, …]`, or an object with the same array under `nodes`
 //! and further fields. Every error names the field.
 
+use crate::TIMEOUT_MS_MAX;
 use crate::transport::Kind;
 use crate::upkeep::Limits;
 use paxos_model::replica::Options;
@@ -209,8 +210,8 @@ impl Config {
         if self.election_timeout_ms[0] / 2 < self.resend_ms {
             return error("election_timeout_ms: must begin at twice resend_ms or later");
         }
-        if !(1..=600_000).contains(&self.request_timeout_ms) {
-            return error("request_timeout_ms: must be between 1 and 600000");
+        if !(1..=TIMEOUT_MS_MAX).contains(&self.request_timeout_ms) {
+            return error(format!("request_timeout_ms: must be between 1 and {TIMEOUT_MS_MAX}"));
         }
         if !(1..=1 << 16).contains(&self.connections_max) {
             return error("connections_max: must be between 1 and 65536");
@@ -310,6 +311,7 @@ mod tests {
             (r#", "election_timeout_ms": [50, 90]"#, "election"),
             (r#", "resend_ms": 0"#, "resend_ms"),
             (r#", "request_timeout_ms": 0"#, "request_timeout_ms"),
+            (r#", "request_timeout_ms": 600001"#, "between 1 and 600000"),
             (r#", "connections_max": 0"#, "connections_max"),
             (r#", "session_timeout_ms": -1"#, "session_timeout_ms"),
             (r#", "tombstones_max": null"#, "tombstones_max"),

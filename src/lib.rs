@@ -24,6 +24,8 @@ pub const KEY_MAX: usize = 511;
 pub const RESTORE_MAX: usize = 32;
 /// The longest value, in bytes.
 pub const VALUE_MAX: usize = 1 << 20;
+/// The longest time that a request may be given, in milliseconds.
+pub const TIMEOUT_MS_MAX: u32 = 600_000;
 
 /// The state machine that is deployed.
 pub type Machine = Kv;

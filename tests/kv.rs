@@ -36,6 +36,7 @@ fn kv_tells_the_outcome_by_its_exit_status() {
         &["colour"],
         &["put", "k", "v", "--ver", "x"],
         &["get", "k", "--timeout-ms=0"],
+        &["get", "k", "--timeout-ms=600001"],
     ] {
         assert_eq!(kv(&all, arguments).0, 2, "{arguments:?}");
     }

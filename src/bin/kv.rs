@@ -12,6 +12,7 @@ mod restore;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
 use client::{Client, Fail, encoded};
+use paxos::TIMEOUT_MS_MAX;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -27,7 +28,7 @@ struct Cli {
     #[arg(long = "endpoint", global = true, default_value = "http://localhost:4000", value_parser = endpoint)]
     endpoints: Vec<String>,
     /// How long a request may take at one node, in milliseconds; a backup, until it begins.
-    #[arg(long, global = true, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=600_000))]
+    #[arg(long, global = true, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=i64::from(TIMEOUT_MS_MAX)))]
     timeout_ms: u32,
     #[command(subcommand)]
     command: Task,

@@ -1,7 +1,7 @@
 //! What clients send, taken apart: nothing is believed, everything is bounded.
 
 use super::answer::Fail;
-use crate::{KEY_MAX, VALUE_MAX};
+use crate::{KEY_MAX, TIMEOUT_MS_MAX, VALUE_MAX};
 use bytes::Buf;
 use futures_util::{Stream, StreamExt};
 use paxos_model::kv::VERSION_MAX;
@@ -20,8 +20,6 @@ use warp::{Filter, Rejection};
 const BODY_MAX: usize = 6 * VALUE_MAX + 4096;
 /// As much of a body is read at most, to say that it is too long.
 const BODY_READ_MAX: usize = 4 * BODY_MAX;
-/// The longest time that a request may ask for.
-const TIMEOUT_MS_MAX: u32 = 600_000;
 
 /// The header that names a client's session, as `slot.position`.
 pub(super) const SESSION: &str = "paxos-session";
