@@ -5,6 +5,7 @@ pub mod config;
 pub mod http;
 pub mod metrics;
 pub mod node;
+mod notices;
 pub mod protocol;
 pub mod server;
 pub mod storage;

@@ -5,6 +5,7 @@
 
 mod support;
 
+use rlimit::Resource;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::net::TcpStream;
@@ -322,6 +323,30 @@ fn connections_over_the_limit_are_told_so() {
     refused(&answer, 503, &["4 connections", "not carried out"]);
     drop(held);
     until("a place", || raw(&cluster.stores[0], request).filter(|answer| answer.status == 200));
+}
+
+#[test]
+fn connections_that_cannot_be_taken_are_logged_once_and_taken_later() {
+    let cluster = one();
+    let node = cluster.pid(0);
+    let files = || std::fs::read_dir(format!("/proc/{node}/fd")).expect("it runs").count() as u64;
+    let process = i32::try_from(node).expect("a process");
+    let (mut soft, mut hard) = (0, 0);
+    rlimit::prlimit(process, Resource::NOFILE, None, Some((&mut soft, &mut hard))).expect("it runs");
+    let limit = |files| rlimit::prlimit(process, Resource::NOFILE, Some((files, hard)), None).expect("it is ours");
+    limit(files());
+    let held: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(&cluster.stores[0]).expect("it listens")).collect();
+    let logged = || {
+        let log = std::fs::read_to_string(cluster.log(0)).expect("a log");
+        log.lines().filter(|line| line.contains("cannot take a client's connection")).count()
+    };
+    until("a warning", || (logged() > 0).then_some(()));
+    // Some ten times more it cannot.
+    std::thread::park_timeout(Duration::from_millis(500));
+    limit(soft);
+    assert_eq!(ask(&cluster, "GET", "/healthz", None).status, 200);
+    assert_eq!(logged(), 1);
+    drop(held);
 }
 
 #[test]

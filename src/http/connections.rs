@@ -2,6 +2,7 @@
 
 use super::answer::{Fail, Reply};
 use super::unparsed::{self, HEAD_MAX, Muted};
+use crate::notices;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{self, Parts};
 use hyper::service::{Service, service_fn};
@@ -48,7 +49,7 @@ pub(super) async fn serve(
         let stream = match stream {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "cannot take a client's connection");
+                notices::warn("cannot take a client's connection", "accept", error);
                 sleep(PAUSE).await;
                 continue;
             }

@@ -4,15 +4,14 @@
 pub mod codec;
 #[cfg(test)]
 mod codec_tests;
-mod notices;
 pub mod pins;
 pub mod tcp;
 pub mod udp;
 
 use crate::Msg;
 use crate::node::Peers;
+use crate::notices::dropped;
 use codec::{Hello, MESSAGE_MAX, PROTOCOL};
-pub(crate) use notices::dropped;
 use pins::Pins;
 use serde::{Deserialize, Serialize};
 use stateright::actor::Id;

@@ -3,10 +3,10 @@
 //! A connection begins with a [`Hello`], which is answered by the other's, or by why it was rejected. Then frames follow.
 
 use super::codec::{self, HEADER, Hello, MESSAGE_MAX, Seal};
-use super::notices::dropped;
 use super::pins::Pins;
 use super::{Book, LaneEnd, Lanes, Rejection};
 use crate::node::NodeHandle;
+use crate::notices::dropped;
 use stateright::actor::Id;
 use std::collections::BTreeMap;
 use std::io;

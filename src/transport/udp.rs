@@ -1,10 +1,10 @@
 //! UDP: a datagram for each message that fits in one.
 
 use super::codec::{self, HEADER, Hello, Seal};
-use super::notices::dropped;
 use super::pins::Pins;
 use super::{Book, LaneEnd, Lanes};
 use crate::node::NodeHandle;
+use crate::notices::dropped;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;

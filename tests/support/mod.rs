@@ -151,6 +151,11 @@ impl Cluster {
         self.signal(node, "KILL");
     }
 
+    /// The number of a node's process.
+    pub(crate) fn pid(&self, node: usize) -> u32 {
+        self.nodes[node].as_ref().expect("it runs").id()
+    }
+
     /// Sends a node's process a signal.
     pub(crate) fn signal(&self, node: usize, signal: &str) {
         send_signal(self.nodes[node].as_ref().expect("it runs"), signal);
@@ -159,7 +164,7 @@ impl Cluster {
     /// Makes a node's process hang, and waits until it does: a signal returns before the threads of the process have stopped.
     pub(crate) fn hang(&self, node: usize) {
         self.signal(node, "STOP");
-        let threads = format!("/proc/{}/task", self.nodes[node].as_ref().expect("it runs").id());
+        let threads = format!("/proc/{}/task", self.pid(node));
         let stopped = |thread: std::io::Result<std::fs::DirEntry>| {
             let stat = std::fs::read_to_string(thread.ok()?.path().join("stat")).ok()?;
             stat.rsplit_once(')')?.1.trim_start().starts_with('T').then_some(())

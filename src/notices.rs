@@ -1,5 +1,5 @@
-//! Tells what was dropped, and why: counted each time, logged at most once for each reason and interval. Whoever sends rubbish
-//! must not fill the disk with what is said about it.
+//! Tells what goes wrong over and over: logged at most once for each reason and interval. Whoever sends rubbish must not fill the disk
+//! with what is said about it.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -30,14 +30,19 @@ impl Notices {
     }
 }
 
-/// Notes that something was dropped for `reason`, which there are few of. `why` tells this one case.
-#[allow(clippy::disallowed_methods, reason = "only what is logged depends on it")]
+/// Counts that something was dropped for `reason`, which there are few of, and warns of it. `why` tells this one case.
 pub(crate) fn dropped(reason: &'static str, why: impl Display) {
-    static NOTICES: Mutex<Notices> = Mutex::new(Notices::new());
     metrics::counter!("paxos_dropped_total", "reason" => reason).increment(1);
+    warn("dropped", reason, why);
+}
+
+/// Warns of `what`, once in an interval for each `reason`.
+#[allow(clippy::disallowed_methods, reason = "only what is logged depends on it")]
+pub(crate) fn warn(what: &'static str, reason: &'static str, why: impl Display) {
+    static NOTICES: Mutex<Notices> = Mutex::new(Notices::new());
     let noted = NOTICES.lock().unwrap_or_else(PoisonError::into_inner).note(reason, Instant::now());
     if let Some(left_out) = noted {
-        tracing::warn!(reason, %why, left_out, "dropped");
+        tracing::warn!(reason, %why, left_out, "{what}");
     }
 }
 
