@@ -381,6 +381,7 @@ fn sessions_let_a_write_be_sent_again_and_be_done_once() {
     assert_eq!((first.status, first.body["ver"].as_u64()), (200, Some(1)));
     assert_eq!(send(2, "1", "a"), first, "the same operation, at another node");
     assert_eq!(send(1, "2", "b").body["ver"], 2);
+    assert_eq!(cluster.get(0, "k").expect("an answer").body["ver"], 2, "applied at node 0, too");
     refused(&send(0, "1", "a"), 504, &["acknowledged"]);
     for bad in ["0", "x", "-1"] {
         refused(&send(0, bad, "c"), 400, &["paxos-sequence", bad]);
