@@ -462,6 +462,38 @@ fn a_signal_stops_the_node_which_finishes_what_is_open() {
 }
 
 #[test]
+fn what_is_open_at_a_stop_is_refused_if_it_is_a_read_and_unknown_if_it_is_a_write() {
+    // One node of three: nothing is decided.
+    let mut cluster = Cluster::new(3, &[]);
+    cluster.start(0);
+    let address = cluster.stores[0].clone();
+    let asked = |method: &str, path: &str| {
+        let body = if method == "PUT" { r#"{"val": "v"}"# } else { "" };
+        let length = body.len();
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+        let mut stream = TcpStream::connect(&address).expect("it listens");
+        stream.write_all((head + body).as_bytes()).expect("it is taken");
+        stream
+    };
+    let paths = [("GET", "/kvstore/k"), ("GET", "/kvstore/"), ("GET", "/kvstore/k?wait_ver_gt=3"), ("GET", "/backup")];
+    let time = |path: &str| format!("{path}{}timeout_ms=60000", if path.contains('?') { "&" } else { "?" });
+    let reads: Vec<TcpStream> = paths.iter().map(|(method, path)| asked(method, &time(path))).collect();
+    let ready = asked("GET", "/readyz?timeout_ms=60000");
+    let write = asked("PUT", "/kvstore/k?timeout_ms=60000");
+    until("all to be under way", || {
+        (cluster.status(0)?["sizes"]["requests"].as_u64()? >= paths.len() as u64 + 2).then_some(())
+    });
+    assert!(cluster.end(0, "TERM").success());
+    for (read, (method, path)) in reads.into_iter().zip(paths) {
+        let answer = answer(read).unwrap_or_else(|| panic!("{method} {path} is not answered"));
+        refused(&answer, 503, &["interrupted", "nothing was changed"]);
+    }
+    refused(&answer(ready).expect("an answer"), 503, &["not ready", "interrupted"]);
+    refused(&answer(write).expect("an answer"), 504, &["interrupted", "unknown"]);
+}
+
+#[test]
 fn a_stop_has_a_deadline_whoever_is_slow() {
     let mut cluster = Cluster::started(1, &[]);
     let mut half = TcpStream::connect(&cluster.stores[0]).expect("it listens");

@@ -41,6 +41,16 @@ impl Fail {
         Fail::new(503, format!("{why}; the request was not carried out"))
     }
 
+    /// A read to which nobody has the answer.
+    pub(super) fn not_answered(why: &str) -> Self {
+        Fail::new(503, format!("{why}; nothing was changed"))
+    }
+
+    /// A write of which nobody knows what came.
+    pub(super) fn outcome_unknown(why: &str) -> Self {
+        Fail::new(504, format!("{why}; the outcome is unknown"))
+    }
+
     /// Done once, or not at all.
     pub(super) fn unknown(why: Uncertainty) -> Self {
         match why {

@@ -198,6 +198,11 @@ impl Service {
 
     /// Asks the node, and waits for its one answer.
     async fn ask(&self, ask: &Ask, request: Request) -> Result<Outcome, Fail> {
+        let unknown = match &request {
+            Request::Write { .. } => Fail::outcome_unknown,
+            // It changes nothing, whatever came of it.
+            Request::Read(_) | Request::LocalRead(_) => Fail::not_answered,
+        };
         let answer = self.node.request(request, ask.left_ms()).map_err(|_| Fail::overloaded())?;
         match timeout_at(ask.until + GRACE, answer).await {
             Ok(Ok(Answered::Outcome(Outcome::Refused(why)))) => Err(Fail::refused(why)),
@@ -207,10 +212,8 @@ impl Service {
                 503,
                 "the store of this node has no room for values, only for deletes; the request was not carried out",
             )),
-            Ok(Ok(Answered::Interrupted) | Err(_)) => {
-                Err(Fail::new(504, "the node was interrupted; the outcome is unknown"))
-            }
-            Err(_) => Err(Fail::new(504, "the node does not answer in time; the outcome is unknown")),
+            Ok(Ok(Answered::Interrupted) | Err(_)) => Err(unknown("the node was interrupted")),
+            Err(_) => Err(unknown("the node does not answer in time")),
         }
     }
 
