@@ -17,6 +17,19 @@ pub(crate) enum Fail {
 }
 
 impl Fail {
+    /// What an answer says that is not 200.
+    fn of(status: u16, body: Value) -> Fail {
+        let why = reason(&body);
+        match status {
+            409 => Fail::Conflict(body),
+            // 408: it did not arrive in time, and may the next time.
+            503 | 408 => Fail::Refused(why),
+            400..=499 => Fail::Usage(why),
+            504 => Fail::Unknown(why),
+            _ => Fail::Unknown(format!("status {status}: {why}")),
+        }
+    }
+
     /// Of a request that changes no key: whatever came of it, nothing was done.
     pub(crate) fn without_effect(self) -> Fail {
         match self {
@@ -115,35 +128,21 @@ impl Client {
         Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) })
     }
 
-    /// Sends a request to one node after the other until one does it. `again` says whether it may be sent again although its
-    /// outcome is not known.
-    pub(crate) fn ask(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, String)],
-        body: &str,
-        again: bool,
-    ) -> Result<Value, Fail> {
+    /// Asks one node after the other, that which answered last first, until one has done it or says that none will. `again` says whether
+    /// another one may be asked although the outcome is not known.
+    fn try_each<T>(&self, again: bool, attempt: impl Fn(&str) -> Result<T, Fail>) -> Result<T, Fail> {
         let mut unknown = None;
         let mut refused = String::new();
         let first = self.answered.get();
         for index in (first..self.endpoints.len()).chain(0..first) {
             let endpoint = &self.endpoints[index];
-            let answer = self.send(endpoint, method, path, headers, body);
-            if matches!(answer, Ok(Answer { status: 200 | 409, .. })) {
-                self.answered.set(index);
-            }
-            match answer {
-                Ok(Answer { status: 200, body }) => return Ok(body),
-                Ok(Answer { status: 409, body }) => return Err(Fail::Conflict(body)),
-                Ok(Answer { status: 503, body }) => refused = format!("{endpoint}: {}", reason(&body)),
-                Ok(Answer { status: 504, body }) => unknown = Some(format!("{endpoint}: {}", reason(&body))),
-                Ok(Answer { status: 400..=499, body, .. }) => return Err(Fail::Usage(reason(&body))),
-                Ok(Answer { status, body }) => {
-                    unknown = Some(format!("{endpoint}: status {status}: {}", reason(&body)))
+            match attempt(endpoint) {
+                Err(Fail::Refused(why)) => refused = format!("{endpoint}: {why}"),
+                Err(Fail::Unknown(why)) => unknown = Some(format!("{endpoint}: {why}")),
+                answered => {
+                    self.answered.set(index);
+                    return answered;
                 }
-                Err(why) => unknown = Some(format!("{endpoint}: {why}")),
             }
             if unknown.is_some() && !again {
                 break;
@@ -152,25 +151,39 @@ impl Client {
         Err(unknown.map_or(Fail::Refused(refused), Fail::Unknown))
     }
 
+    /// Does a request at one of the nodes. `again` says whether it may be sent again although its outcome is not known.
+    pub(crate) fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, String)],
+        body: &str,
+        again: bool,
+    ) -> Result<Value, Fail> {
+        self.try_each(again, |endpoint| {
+            match self.send(endpoint, method, path, headers, body).map_err(Fail::Unknown)? {
+                Answer { status: 200, body } => Ok(body),
+                Answer { status, body } => Err(Fail::of(status, body)),
+            }
+        })
+    }
+
     pub(crate) fn read(&self, path: &str) -> Result<Value, Fail> {
         self.ask("GET", path, &[], "", true).map_err(Fail::without_effect)
     }
 
     /// The answer of the first node that begins one, to be read as it comes.
     pub(crate) fn stream(&self, path: &str) -> Result<impl Read + use<>, Fail> {
-        let mut refused = String::new();
-        for endpoint in &self.endpoints {
-            match self.run(endpoint, "GET", path, &[], "", false) {
-                Ok(response) if response.status() == 200 => return Ok(response.into_body().into_reader()),
-                Ok(mut response) => {
-                    let text = response.body_mut().read_to_string().unwrap_or_default();
-                    let why = serde_json::from_str(&text).map_or(text, |body| reason(&body));
-                    refused = format!("{endpoint}: status {}: {why}", response.status().as_u16());
-                }
-                Err(why) => refused = format!("{endpoint}: {why}"),
+        let begun = self.try_each(true, |endpoint| {
+            let run = self.run(endpoint, "GET", path, &[], "", false);
+            let mut response = run.map_err(|error| Fail::Unknown(error.to_string()))?;
+            if response.status() == 200 {
+                return Ok(response.into_body().into_reader());
             }
-        }
-        Err(Fail::Refused(refused))
+            let text = response.body_mut().read_to_string().unwrap_or_default();
+            Err(Fail::of(response.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text))))
+        });
+        begun.map_err(Fail::without_effect)
     }
 
     /// Opens a session, in which writes may be sent again.
