@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use support::{Cluster, kv, text, until, wait};
 
 #[test]
@@ -98,21 +100,36 @@ fn message(stream: &mut TcpStream) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// A way to `node` that loses the answers to writes: the node does them, and the client does not hear of it.
-fn lossy(node: &str) -> String {
+/// What becomes of a request on its way to a node.
+enum Way {
+    /// It is done and answered.
+    Through,
+    /// The node does it, and the client does not hear of it.
+    Loses,
+    /// The node does not hear of it, and the client hears this.
+    Answers(String),
+}
+
+/// A way to `node`, on which it depends on the request what becomes of it.
+fn way(node: &str, becomes: impl Fn(&[u8]) -> Way + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
-    let node = node.to_owned();
+    let (node, becomes) = (node.to_owned(), Arc::new(becomes));
     std::thread::spawn(move || {
         for client in listener.incoming() {
-            let (mut client, node) = (client.expect("a connection"), node.clone());
+            let (mut client, node, becomes) = (client.expect("a connection"), node.clone(), becomes.clone());
             std::thread::spawn(move || {
                 let mut node = TcpStream::connect(node).expect("the node listens");
                 while let Some(request) = message(&mut client) {
-                    node.write_all(&request).expect("it is taken");
-                    let answer = message(&mut node).expect("an answer");
-                    let write = [&b"PUT"[..], b"POST /restore"].iter().any(|write| request.starts_with(write));
-                    if write || client.write_all(&answer).is_err() {
+                    let way = becomes(&request);
+                    let answer = if let Way::Answers(answer) = &way {
+                        answer.clone().into_bytes()
+                    } else {
+                        node.write_all(&request).expect("it is taken");
+                        let Some(answer) = message(&mut node) else { return };
+                        answer
+                    };
+                    if matches!(way, Way::Loses) || client.write_all(&answer).is_err() {
                         return;
                     }
                 }
@@ -120,6 +137,66 @@ fn lossy(node: &str) -> String {
         }
     });
     address
+}
+
+fn is_write(request: &[u8]) -> bool {
+    [&b"PUT"[..], b"POST /restore"].iter().any(|write| request.starts_with(write))
+}
+
+/// A way to `node` that loses the answers to writes.
+fn lossy(node: &str) -> String {
+    way(node, |request| if is_write(request) { Way::Loses } else { Way::Through })
+}
+
+/// The names that the client gave to its writes, as they pass.
+type Names = Arc<Mutex<Vec<Vec<String>>>>;
+
+/// Notes what a write is named by: the headers of its session.
+fn note(names: &Names, request: &[u8]) {
+    if is_write(request) {
+        let head = text(request).to_lowercase();
+        let mut name: Vec<String> =
+            head.lines().filter(|line| line.starts_with("paxos-s")).map(str::to_owned).collect();
+        name.sort_unstable();
+        names.lock().expect("no test failed").push(name);
+    }
+}
+
+#[test]
+fn a_write_at_a_node_that_hangs_is_sent_to_the_next_under_the_same_name_and_done_once() {
+    let cluster = Cluster::started(3, &[]);
+    until("a leader", || cluster.get(0, "k").filter(|answer| answer.status == 200));
+    let names = Names::default();
+    let (hanging, pid) = (names.clone(), cluster.pid(0).to_string());
+    // It opens the session, and is stopped before it hears of the write.
+    let first = way(&cluster.stores[0], move |request| {
+        if is_write(request) {
+            assert!(Command::new("kill").args(["-STOP", &pid]).status().expect("it runs").success());
+        }
+        note(&hanging, request);
+        Way::Through
+    });
+    let second = way(&cluster.stores[1], {
+        let names = names.clone();
+        move |request| {
+            note(&names, request);
+            Way::Through
+        }
+    });
+    let (status, out, err) = kv(&[first, second.clone()], &["--timeout-ms=2000", "put", "k", "v"]);
+    let entry = json!({"key": "k", "val": "v", "ver": 1}).to_string() + "\n";
+    assert_eq!((status, out), (0, entry.clone()), "{err}");
+    let written = names.lock().expect("no test failed").clone();
+    assert_eq!(written.len(), 2, "{written:?}");
+    assert!(written[0] == written[1] && written[0].len() == 2 && written[0][0] == "paxos-sequence: 1", "{written:?}");
+    // Nor does a node that is stopped from the beginning keep anybody.
+    let begin = kv(&[cluster.stores[0].clone(), second], &["--timeout-ms=2000", "get", "k"]);
+    assert_eq!(begin, (0, entry, String::new()));
+    // When it goes on it finds the write, and that it is done.
+    cluster.signal(0, "CONT");
+    let ready = || cluster.ask(0, "GET", "/readyz", None).filter(|answer| answer.status == 200);
+    until("it to be back", ready);
+    assert_eq!(cluster.put(0, "k", "w", None).expect("an answer").body["ver"], 2, "done once");
 }
 
 #[test]
@@ -155,4 +232,38 @@ fn a_restore_whose_answers_are_lost_is_done_once() {
     let told: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!((&told["restored"], &told["present"]), (&json!(3), &json!(0)), "sent again, and answered as it was");
     assert_eq!(to.get(2, "b").expect("an answer").body, json!({"key": "b", "val": "v", "ver": 7}));
+}
+
+#[test]
+fn a_restore_that_is_refused_for_good_is_not_to_be_gone_on_with() {
+    let from = Cluster::started(1, &[]);
+    for key in ["a", "b"] {
+        until("a write", || from.put(0, key, "v", Some(7)).filter(|told| matches!(told.status, 200 | 409)));
+    }
+    let file = from.directory.path().join("backup");
+    let file = file.to_str().expect("text");
+    let (status, _, err) = kv(&from.stores, &["backup", file]);
+    assert_eq!((status, err.as_str()), (0, ""));
+
+    let to = Cluster::started(1, &[]);
+    until("a leader", || to.get(0, "k").filter(|answer| answer.status == 200));
+    let answering = |status: &'static str, times: usize| {
+        let (told, body) = (AtomicUsize::new(0), r#"{"error": "so it is"}"#);
+        let length = body.len();
+        way(&to.stores[0], move |request| {
+            if is_write(request) && told.fetch_add(1, Ordering::Relaxed) < times {
+                Way::Answers(format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}"))
+            } else {
+                Way::Through
+            }
+        })
+    };
+    let (status, out, err) = kv(&[answering("413 Content Too Large", 1)], &["restore", "--resume", file]);
+    assert_eq!((status, out.as_str()), (2, ""), "{err}");
+    assert!(err.contains("0 entries") && err.contains("for good: so it is") && !err.contains("--resume"), "{err}");
+    // That it came too late may be better the next time.
+    let (status, out, err) = kv(&[answering("408 Request Timeout", 2)], &["restore", "--resume", file]);
+    assert_eq!((status, err.as_str()), (0, ""));
+    let told: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(told["restored"], 2, "{told}");
 }

@@ -35,7 +35,10 @@ pub(crate) fn restore(client: &Client, path: &Path, resume: bool) -> Result<Valu
     let Sending { restored, present, .. } = sending;
     let floor = done.map_err(|fail| match fail {
         Fail::Conflict(entry) => Fail::Conflict(entry),
-        Fail::Refused(why) | Fail::Usage(why) | Fail::Unknown(why) => {
+        Fail::Usage(why) => {
+            Fail::Usage(format!("{restored} entries were restored, and what follows is refused for good: {why}"))
+        }
+        Fail::Refused(why) | Fail::Unknown(why) => {
             Fail::Unknown(format!("{restored} entries were restored; go on with --resume: {why}"))
         }
     })?;
