@@ -6,6 +6,7 @@
 use crate::node::{Answered, NodeHandle};
 use crate::{Command, Machine, Outcome, Request};
 use paxos_model::kv::Reply;
+use paxos_model::machine::StateMachine;
 use paxos_model::replica::ballot::Slot;
 use paxos_model::replica::executor::Executor;
 use paxos_model::replica::message::{Act, Done};
@@ -60,7 +61,6 @@ pub async fn run(node: NodeHandle, limits: Limits) {
     let step = limits.session_timeout.map(|time| (time / STEPS).max(STEP_MIN));
     let pause = step.map_or(LOOK, |step| step.min(LOOK));
     let mut samples = Samples::default();
-    let mut left = None;
     loop {
         sleep(pause).await;
         let (applied, leads, tombstones) = {
@@ -80,9 +80,8 @@ pub async fn run(node: NodeHandle, limits: Limits) {
         if let Some(since) = unused {
             expire_unused(&node, since).await;
         }
-        // Some versions are too high for the floor: nothing is asked for over and over that changes nothing.
-        if tombstones > limits.tombstones_max && left != Some(tombstones) {
-            left = collect(&node, limits.tombstones_max).await;
+        if tombstones > limits.tombstones_max {
+            collect(&node, limits.tombstones_max).await;
         }
     }
 }
@@ -104,20 +103,20 @@ async fn expire_unused(node: &NodeHandle, since: Slot) {
     }
 }
 
-/// Has deleted keys forgotten until `most` are left, or none of them can be. Returns how many are left, if that is known.
-async fn collect(node: &NodeHandle, most: usize) -> Option<usize> {
-    let mut there = node.applied().await.ok()?.machine.tombstones();
-    while there > most {
-        let keep = there.saturating_sub(COLLECT_MAX).max(most) as u64;
-        let done = submit(node, Act::Apply(Command::Collect { keep })).await?;
-        let left = node.applied().await.ok()?.machine.tombstones();
-        tracing::debug!(there, left, ?done, "deleted keys are forgotten");
-        if left >= there {
-            return Some(left);
+/// Has deleted keys forgotten until `most` are left, or none of them can be.
+async fn collect(node: &NodeHandle, most: usize) {
+    while let Ok(executor) = node.applied().await {
+        let mut machine = executor.machine;
+        let there = machine.tombstones();
+        let command = Command::Collect { keep: there.saturating_sub(COLLECT_MAX).max(most) as u64 };
+        // Some versions are too high for the floor, and what would change nothing is not asked for.
+        machine.apply(&command);
+        let left = machine.tombstones();
+        if left >= there || submit(node, Act::Apply(command)).await.is_none() {
+            return;
         }
-        there = left;
+        tracing::debug!(there, left, "deleted keys are forgotten");
     }
-    Some(there)
 }
 
 /// Asks this node for something. None if that was not done, or nobody knows: then there is a next time.

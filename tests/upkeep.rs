@@ -121,3 +121,33 @@ fn nothing_is_asked_for_where_nothing_can_be_done() {
     });
     assert_eq!(cluster.get(0, "never").expect("an answer").body["ver"], 0);
 }
+
+#[test]
+fn deleted_keys_that_take_the_place_of_others_are_forgotten_too() {
+    /// Above half of the highest version, so that the floor cannot rise to it.
+    const HIGH: u64 = 1 << 52;
+    let cluster = Cluster::started(3, &[("tombstones_max", json!(5))]);
+    let restore = |entries: &[(&str, &str, u64)]| {
+        let entries: Vec<Value> =
+            entries.iter().map(|(key, val, ver)| json!({"key": key, "val": val, "ver": ver})).collect();
+        let body = json!({"entries": entries});
+        let told = until("a write", || {
+            cluster.ask(0, "POST", "/restore", Some(body.clone())).filter(|told| told.status == 200)
+        });
+        assert_eq!(told.body["restored"], entries.len(), "{told:?}");
+    };
+    let names: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    restore(&names.iter().map(|name| (name.as_str(), "", HIGH)).collect::<Vec<_>>());
+    let decided = || until("a status", || cluster.status(0)?["decided"].as_u64());
+    let mut before = decided();
+    until("quiet", || {
+        std::thread::park_timeout(Duration::from_millis(2500));
+        let now = decided();
+        (std::mem::replace(&mut before, now) == now).then_some(())
+    });
+    assert_eq!(size(&cluster, 0, "tombstones"), 20, "none of them can be forgotten");
+    // As many as before at once, two of them others.
+    restore(&[("0", "v", HIGH + 1), ("1", "v", HIGH + 1), ("low", "", 1), ("lower", "", 2)]);
+    until("them to be forgotten", || (size(&cluster, 0, "tombstones") == 18).then_some(()));
+    assert_eq!(cluster.get(0, "never").expect("an answer").body["ver"], 2, "the floor");
+}
