@@ -67,8 +67,7 @@ pub struct Config {
     /// How many deleted keys are remembered with their versions. Of more the lowest versions are forgotten, and absent keys show the
     /// highest of those.
     pub tombstones_max: usize,
-    /// How large a node's store may grow, in MiB. This much address space is reserved. From nine tenths on clients' values are refused,
-    /// and deletes still taken.
+    /// How much a node's store may hold, in MiB. From nine tenths on clients' values are refused, and deletes still taken.
     pub store_max_mib: usize,
 }
 

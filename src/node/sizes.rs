@@ -1,7 +1,7 @@
 //! About how large things are: what queues are bounded by.
 
 use crate::model::kv::Command;
-use crate::{Machine, Msg, Request};
+use crate::{Machine, Msg, Request, storage};
 use paxos_model::machine::StateMachine;
 use paxos_model::replica::message::{Act, Done, Message, Operation};
 use paxos_model::replica::pieces::{Piece, PieceOf, Place, PlaceOf};
@@ -59,12 +59,7 @@ fn piece_bytes((place, piece): &(PlaceOf<Machine>, PieceOf<Machine>)) -> usize {
 
 /// Whether a request brings values. A store that has no room for them still takes deletes.
 pub(super) fn brings_values(request: &Request) -> bool {
-    match request {
-        Request::Write { act: Act::Apply(Command::Write { puts, .. }), .. } => {
-            puts.iter().any(|put| !put.val.is_empty())
-        }
-        _ => false,
-    }
+    matches!(request, Request::Write { act, .. } if storage::brings_values(act))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::codec::decode;
 use super::directory::{self, LOCK, Lock, RESERVE, RESERVE_BYTES, lacks_room, reserve, reserve_readers, unusable};
 use super::identity::{FORMAT, Identity};
 use super::trees::{self, IDENTITY, MARKS, Read, STAMP, Trees};
-use super::{CommitError, OpenError, Store, Usage, needs_room, pages};
+use super::{CommitError, OpenError, Store, Usage, logs_values, needs_room, pages};
 use crate::Stored;
 use heed::{Env, EnvFlags, EnvOpenOptions, MdbError, WithoutTls};
 use paxos_model::replica::durable::Durable;
@@ -21,8 +21,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const FILE: &str = "data.mdb";
-/// Room in the map that the log does not get, so that a replica whose log is at its limit can still raise its marks, and read on.
-const MARKS_BYTES: usize = 1 << 20;
+/// The map is so many times what the store may hold. A commit writes beside what it replaces, and one that puts a snapshot in the place of
+/// the log may write all over again; what an earlier one gave up lies in pieces. So it finds room, and a replica whose log is at its
+/// limit can still raise its marks, and read on.
+const BESIDE: usize = 4;
+/// The least that a map is.
+const MAP_MIN: usize = 2 << 20;
 /// More than there are trees in any format.
 const TREES_MAX: u32 = 16;
 
@@ -42,7 +46,7 @@ pub struct LmdbStore {
 }
 
 impl LmdbStore {
-    /// Opens the store of node `node` of `cluster` in `path`, or makes it if there is none; `bytes_max` is how large it may grow. One
+    /// Opens the store of node `node` of `cluster` in `path`, or makes it if there is none; `bytes_max` is how much it may hold. One
     /// of the format before is made one of this.
     pub fn open(path: &Path, cluster: &str, node: u64, bytes_max: usize) -> Result<Self, OpenError> {
         let unusable = |error| unusable(path, &error);
@@ -107,7 +111,9 @@ impl Store for LmdbStore {
     }
 
     fn has_room(&mut self) -> bool {
-        self.usage.used + RESERVE_BYTES as u64 <= self.usage.limit && reserve(&self.path).is_ok()
+        // A little is enough: values may be refused anew, but what makes room for them must not be.
+        let little = (RESERVE_BYTES as u64).min(self.usage.limit / 40);
+        self.usage.used + little <= self.usage.limit && reserve(&self.path).is_ok()
     }
 }
 
@@ -119,8 +125,10 @@ impl LmdbStore {
         let before = self.committed.as_deref();
         let second = self.trees.write(&mut txn, (before.unwrap_or(&empty), self.second), value).map_err(failed)?;
         let used = self.trees.used(&txn).map_err(failed)?;
-        if before.is_none_or(|before| needs_room(before, value)) && used > self.usage.limit {
-            return Err(CommitError::Full(format!("the configured limit of {} bytes is reached", self.usage.limit)));
+        let before = before.unwrap_or(&empty);
+        let limit = if logs_values(before, value) { self.usage.limit_of_values() } else { self.usage.limit };
+        if used > limit && needs_room(before, value) {
+            return Err(CommitError::Full(format!("it would hold {used} bytes, and may hold {limit} of this sort")));
         }
         txn.commit().map_err(failed)?;
         self.committed = Some(value.clone());
@@ -132,7 +140,9 @@ impl LmdbStore {
 
 fn commit_error(path: &Path, error: heed::Error) -> CommitError {
     match &error {
-        heed::Error::Mdb(MdbError::MapFull) => CommitError::Full("the configured limit is reached".into()),
+        heed::Error::Mdb(MdbError::MapFull) => {
+            CommitError::Full("there is no room to write beside what is there".into())
+        }
         heed::Error::Io(io) if lacks_room(path, io) => CommitError::Full("the disk is full".into()),
         _ => CommitError::Failed(error.to_string()),
     }
@@ -223,7 +233,7 @@ pub(super) fn map(path: &Path, bytes_max: Option<usize>) -> heed::Result<Env<Wit
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
     options.max_dbs(TREES_MAX);
     match bytes_max {
-        Some(bytes_max) => options.map_size(bytes_max.next_multiple_of(MARKS_BYTES) + MARKS_BYTES),
+        Some(bytes_max) => options.map_size((BESIDE * bytes_max).max(MAP_MIN).next_multiple_of(MAP_MIN)),
         // SAFETY: of the flags of LMDB this one takes away only the right to write.
         None => unsafe { options.flags(EnvFlags::READ_ONLY) },
     };

@@ -18,9 +18,11 @@ mod snapshots;
 mod tests;
 mod trees;
 
-use crate::{Machine, Stored};
+use crate::{Command, Machine, Stored};
 use identity::Identity;
+use imbl::ordmap::DiffItem;
 use paxos_model::replica::durable::Durable;
+use paxos_model::replica::message::{Act, Operation};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -53,6 +55,24 @@ pub(crate) fn needs_room(before: &Durable<Machine>, value: &Durable<Machine>) ->
         || arriving(value) != arriving(before)
 }
 
+/// Whether an act brings values. What brings none is small.
+pub(crate) fn brings_values(act: &Act<Command>) -> bool {
+    matches!(act, Act::Apply(Command::Write { puts, .. }) if puts.iter().any(|put| !put.val.is_empty()))
+}
+
+/// Whether `value` has entries with values in its log that `before` has not.
+fn logs_values(before: &Durable<Machine>, value: &Durable<Machine>) -> bool {
+    before.log.diff(&value.log).any(|change| match change {
+        DiffItem::Add(_, entry) | DiffItem::Update { new: (_, entry), .. } => {
+            entry.operations().iter().any(|operation| match operation {
+                Operation::InSession { act, .. } => brings_values(act),
+                Operation::Open { .. } => false,
+            })
+        }
+        DiffItem::Remove(..) => false,
+    })
+}
+
 /// How much of a store is taken, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
@@ -63,6 +83,11 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// How far values in the log may fill the store. What is left when no more of them fit is for deletes, and for what makes room.
+    fn limit_of_values(self) -> u64 {
+        self.limit - self.limit / 20
+    }
+
     /// Whether clients' values are to be refused: nine tenths are taken. The rest is for deletes, and for what is under way.
     pub fn is_nearly_full(self) -> bool {
         self.used >= self.limit - self.limit / 10

@@ -384,6 +384,39 @@ fn a_store_of_the_format_before_is_read_and_made_one_of_this_when_it_is_opened()
     }
 }
 
+/// A whole snapshot is written, and all of the log removed, in one commit.
+#[test]
+fn a_store_of_the_format_before_that_is_nearly_full_has_room_for_its_first_snapshot() {
+    const LIMIT: usize = 8 << 20;
+    for keys in [2, 80] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let mut life = Life::default();
+        life.decide_some(1);
+        let mut bytes = 0;
+        while bytes < LIMIT - (100 << 10) {
+            let sequence = life.value.decided;
+            let put = Put { key: format!("k{}", sequence % keys).into(), val: "v".repeat(80_000).into(), ver: None };
+            let id = OperationId { session: SessionId { slot: 0, position: 0 }, sequence };
+            let act = Act::Apply(Command::Write { puts: vec![put], atomic: false });
+            let operation = Operation::InSession { id, by_node: true, acknowledged_below: sequence, act };
+            life.decide(Entry::Batch([operation].into()));
+            bytes += 20 * 4096;
+        }
+        make_old(path, &Identity { format: 1, ..Identity::new("c", 1) }, Some(&life.value));
+        let mut store = LmdbStore::open(path, "c", 1, LIMIT).unwrap();
+        let usage = store.usage();
+        assert!(usage.is_nearly_full() && usage.used <= usage.limit, "{usage:?}");
+        assert_eq!(store.load(), Ok(Some(Arc::new(life.value.clone()))));
+        life.snapshot(0);
+        let committed = Arc::new(life.value);
+        store.commit(&committed).unwrap();
+        assert!(!store.usage().is_nearly_full(), "{:?}", store.usage());
+        drop(store);
+        assert_eq!(LmdbStore::open(path, "c", 1, LIMIT).unwrap().load(), Ok(Some(committed)));
+    }
+}
+
 #[test]
 fn a_store_of_the_format_before_that_is_damaged_stays_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
