@@ -189,7 +189,7 @@ impl Config {
     /// What the node that leads sees to.
     pub fn limits(&self) -> Limits {
         let time = (self.session_timeout_ms > 0).then(|| Duration::from_millis(self.session_timeout_ms));
-        Limits { session_timeout: time, tombstones_max: self.tombstones_max }
+        Limits { session_timeout: time, tombstones_max: self.tombstones_max, snapshot_every: self.snapshot_every }
     }
 
     /// Whether a cluster can run with it.

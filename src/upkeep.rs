@@ -1,4 +1,5 @@
-//! What nobody else asks for: sessions that are not used end, and deleted keys are forgotten.
+//! What nobody else asks for: sessions that are not used end, deleted keys are forgotten, and a log that fills the store gives way to a
+//! snapshot.
 //!
 //! The node that leads asks for it in the log, through its own handle, as any client does. Which sessions have not been used for long
 //! depends on a clock, so that is for a node to say and not for the replica.
@@ -22,6 +23,12 @@ const STEPS: u32 = 16;
 const STEP_MIN: Duration = Duration::from_millis(50);
 /// Deleted keys that one command forgets at most, so that no node is silent for long.
 const COLLECT_MAX: usize = 4096;
+/// What changes nothing: no session was used before the first slot.
+const NOTHING: Act<Command> = Act::ExpireUnused(0);
+/// Slots after a snapshot with whose votes every node saves it.
+const SAVED_AFTER: Slot = 2;
+/// When slots are used up once more although nothing was done since: as long as a transfer may be silent, for which a log is kept.
+const FILL_AGAIN: Duration = Duration::from_secs(20);
 /// How long a request of this sort may take.
 const TIMEOUT_MS: u32 = 5000;
 
@@ -32,6 +39,8 @@ pub struct Limits {
     pub session_timeout: Option<Duration>,
     /// How many deleted keys are remembered.
     pub tombstones_max: usize,
+    /// Slots from one snapshot to the next.
+    pub snapshot_every: Slot,
 }
 
 /// What was applied at this node when.
@@ -61,12 +70,13 @@ pub async fn run(node: NodeHandle, limits: Limits) {
     let step = limits.session_timeout.map(|time| (time / STEPS).max(STEP_MIN));
     let pause = step.map_or(LOOK, |step| step.min(LOOK));
     let mut samples = Samples::default();
+    let mut filled = None;
     loop {
         sleep(pause).await;
-        let (applied, leads, tombstones) = {
+        let (applied, leads, tombstones, full) = {
             let status = node.status();
             let status = status.borrow();
-            (status.applied, status.role == "leader", status.tombstones)
+            (status.applied, status.role == "leader", status.tombstones, status.full)
         };
         let now = Instant::now();
         // Those that do not lead take notes too: they may lead next.
@@ -82,6 +92,10 @@ pub async fn run(node: NodeHandle, limits: Limits) {
         }
         if tombstones > limits.tombstones_max {
             collect(&node, limits.tombstones_max).await;
+        }
+        // If nothing was done since the last time there is little to be gained: a log that was kept for another node.
+        if full && filled.is_none_or(|(at, slot)| slot != applied || now.duration_since(at) >= FILL_AGAIN) {
+            filled = fill(&node, limits.snapshot_every).await.map(|slot| (now, slot));
         }
     }
 }
@@ -117,6 +131,19 @@ async fn collect(node: &NodeHandle, most: usize) {
         }
         tracing::debug!(there, left, "deleted keys are forgotten");
     }
+}
+
+/// Uses up the slots to the next snapshot, which takes the place of the log: with few and very large entries that fills the store long
+/// before. Returns what is applied then; none if something went wrong.
+async fn fill(node: &NodeHandle, every: Slot) -> Option<Slot> {
+    let applied = || node.status().borrow().applied;
+    let begin = applied();
+    let end = begin.next_multiple_of(every) + SAVED_AFTER;
+    while applied() < end {
+        submit(node, NOTHING).await?;
+    }
+    tracing::info!(begin, end, "the store is nearly full: slots were used up to the next snapshot");
+    Some(applied())
 }
 
 /// Asks this node for something. None if that was not done, or nobody knows: then there is a next time.
