@@ -28,6 +28,8 @@ const DISK_LOADS: [(usize, u64); 2] = [(1, 2_000), (64, 20_000)];
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) places: Places,
+    /// Never empty.
+    pub(crate) systems: Vec<System>,
     pub(crate) what: Vec<What>,
     pub(crate) rounds: usize,
     pub(crate) clients: Vec<usize>,
@@ -66,26 +68,27 @@ impl Plan {
     pub(crate) async fn run(&self) -> Result<Report> {
         let mut report = Report::new(self);
         for round in 0..self.rounds {
-            let systems = if round % 2 == 0 { [System::Ours, System::Etcd] } else { [System::Etcd, System::Ours] };
+            let mut systems = self.systems.clone();
+            systems.rotate_left(round % self.systems.len());
             for (at, bytes) in self.values.iter().enumerate() {
                 // What a node reads by itself depends little on the value: one size tells enough.
                 let local = Some(LOCAL).filter(|_| at == 0);
                 let kinds = [Some(PUTS), Some(READS), local].into_iter().flatten();
                 let kinds: Vec<Kind> = kinds.filter(|kind| self.what.contains(&kind.what)).collect();
                 for clients in self.clients.iter().filter(|_| !kinds.is_empty()) {
-                    for system in systems {
+                    for system in systems.iter().copied() {
                         self.cells(&mut report, system, &kinds, *bytes, *clients, Operation::Put, self.keys).await?;
                     }
                 }
             }
-            for system in systems {
+            for system in systems.iter().copied() {
                 if self.what.contains(&What::Keys) {
                     self.cells(&mut report, system, &[KEYS], SMALL, 1, Operation::Bulk, self.listed).await?;
                 }
             }
         }
         for round in 0..self.failovers {
-            for system in [System::Ours, System::Etcd] {
+            for system in self.systems.iter().copied() {
                 if self.what.contains(&What::Failover) {
                     note(&format!("failover {round}: {system:?}"));
                     let time = self.failover(system).await.with_context(|| format!("failover of {system:?}"))?;
@@ -93,7 +96,7 @@ impl Plan {
                 }
             }
         }
-        for system in [System::Ours, System::Etcd] {
+        for system in self.systems.iter().copied() {
             if self.what.contains(&What::Disk) {
                 for bytes in &self.values {
                     self.disk(&mut report, system, *bytes).await.with_context(|| format!("disk of {system:?}"))?;

@@ -60,6 +60,8 @@ struct Summary {
     rate: f64,
     /// p50, p99 and p99.9 in milliseconds.
     latencies: [f64; 3],
+    /// Processor time of all three nodes for each request, in microseconds: what is least disturbed by other programs.
+    cost_us: f64,
     /// Percent of one core: generator, leader, other nodes, and all else on the machine.
     cpu: [f64; 4],
 }
@@ -78,6 +80,7 @@ impl Summary {
         Some(Summary {
             rate: all.rate(),
             latencies: [latency(0.5), latency(0.99), latency(0.999)],
+            cost_us: (all.cpu[1] + all.cpu[2]) * 1e6 / all.latencies.len().max(1) as f64,
             cpu: all.cpu.map(|seconds| seconds / all.seconds * 100.0),
         })
     }
@@ -216,8 +219,8 @@ impl Report {
                 writeln!(text, "\n{}{of}, values of {bytes} B:\n", title(what))?;
                 writeln!(
                     text,
-                    "| clients | door | per second | ratio to etcd's better | p50, ms | p99 | p99.9 | p50 to etcd's better | CPU %: \
-                     generator, leader, others, all else |\n|---|---|---|---|---|---|---|---|---|"
+                    "| clients | door | per second | ratio to etcd's better | p50, ms | p99 | p99.9 | p50 to etcd's better | CPU µs each, nodes | CPU %: \
+                     generator, leader, others, all else |\n|---|---|---|---|---|---|---|---|---|---|"
                 )?;
             }
             let summaries: BTreeMap<Door, Summary> =
@@ -230,7 +233,7 @@ impl Report {
                 let ratio = |value: f64| if ours { format!("**{value:.2}**") } else { String::new() };
                 writeln!(
                     text,
-                    "| {clients} | {} | {:.0} | {} | {:.2} | {:.2} | {:.2} | {} | {} |",
+                    "| {clients} | {} | {:.0} | {} | {:.2} | {:.2} | {:.2} | {} | {:.0} | {} |",
                     door.name(),
                     it.rate,
                     ratio(it.rate / best_rate),
@@ -238,6 +241,7 @@ impl Report {
                     it.latencies[1],
                     it.latencies[2],
                     ratio(it.latencies[0] / best_p50),
+                    it.cost_us,
                     it.cpu.map(|percent| format!("{percent:.0}")).join(", ")
                 )?;
             }

@@ -15,7 +15,7 @@ mod report;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
-use cluster::Places;
+use cluster::{Places, System};
 use measure::Plan;
 use report::Report;
 use std::path::PathBuf;
@@ -47,6 +47,9 @@ struct Arguments {
     /// One round of two seconds each, and a tenth of the keys: to see whether it works.
     #[arg(long)]
     quick: bool,
+    /// Measure our nodes alone: to see what a change does, or under a profiler.
+    #[arg(long)]
+    without_etcd: bool,
     /// Threads of the load generator.
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -107,18 +110,21 @@ impl Arguments {
                 "numbers of rounds, threads, channels, clients, failovers and keys, and sizes of values, must be at least 1"
             );
         }
-        for (program, what) in
-            [(&self.node, "build it with `cargo build --release`"), (&self.etcd, "install etcd-server")]
-        {
-            if !program.is_file() {
-                bail!("there is no {}: {what}", program.display());
-            }
+        let (mut needed, mut systems) =
+            (vec![(&self.node, "build it with `cargo build --release`")], vec![System::Ours]);
+        if !self.without_etcd {
+            needed.push((&self.etcd, "install etcd-server"));
+            systems.push(System::Etcd);
+        }
+        if let Some((program, what)) = needed.into_iter().find(|(program, _)| !program.is_file()) {
+            bail!("there is no {}: {what}", program.display());
         }
         let directory = self.directory.canonicalize().with_context(|| self.directory.display().to_string())?;
         let places = Places { node: self.node.canonicalize()?, etcd: self.etcd.clone(), directory };
         let time = Duration::from_secs_f64(if self.quick { self.seconds.min(2.0) } else { self.seconds });
         Ok(Plan {
             places,
+            systems,
             what: if self.only.is_empty() { What::value_variants().to_vec() } else { self.only.clone() },
             rounds: if self.quick { 1 } else { self.rounds },
             clients: self.clients.clone(),
@@ -146,7 +152,7 @@ async fn measured(plan: &Plan) -> Result<Report> {
     }
 }
 
-fn main() -> Result<ExitCode> {
+fn run() -> Result<()> {
     let arguments = Arguments::parse();
     let plan = arguments.plan()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -156,5 +162,16 @@ fn main() -> Result<ExitCode> {
         let text = serde_json::to_string_pretty(&report.json())?;
         std::fs::write(file, text + "\n").with_context(|| file.display().to_string())?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Without the trace that a debugging environment would add.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
