@@ -16,6 +16,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// A node of a replicated key-value store.
 ///
 /// Exit status: 0 it was asked to stop, by SIGTERM or SIGINT, and did; 1 it could not start or go on, and says why; 2 wrong usage.
