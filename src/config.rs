@@ -15,8 +15,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long either side of a transfer waits for the other before it gives it up.
+/// How long a snapshot is kept for a receiver that makes no progress.
 const TRANSFER_PATIENCE_MS: u64 = 20_000;
+/// How long who receives a snapshot waits for its next part before it begins another one, if there is one to be had: it votes in no
+/// slot meanwhile. A sender may be at a large commit.
+const SOURCE_PATIENCE_MS: u64 = 1500;
 
 /// One node, as the file tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +53,8 @@ pub struct Config {
     pub resend_ms: u64,
     /// Slots that may be proposed and undecided at a time.
     pub window: u64,
+    /// The same for one that is not full, which else waits.
+    pub pipeline: u64,
     /// Operations in one slot.
     pub batch_max: usize,
     /// Slots from one snapshot to the next; the same at every node.
@@ -86,6 +91,7 @@ impl Default for Config {
             election_timeout_ms: [ms(options.election.start), ms(options.election.end)],
             resend_ms: ms(options.resend),
             window: options.window,
+            pipeline: options.pipeline,
             batch_max: options.batch_max,
             snapshot_every: options.snapshot_every,
             tail: options.tail,
@@ -169,19 +175,23 @@ impl Config {
     pub fn options(&self) -> Options {
         let [start, end] = self.election_timeout_ms.map(Duration::from_millis);
         let defaults = Options::default();
+        let times = |ms| u32::try_from(ms / self.resend_ms.max(1)).unwrap_or(u32::MAX).max(1);
         Options {
             election: start..end,
             resend: Duration::from_millis(self.resend_ms),
             window: self.window,
+            pipeline: self.pipeline,
             horizon: 2 * self.window,
             batch_max: self.batch_max,
             snapshot_every: self.snapshot_every,
             tail: self.tail,
             // So that a small store has room for what the log is about.
             tail_bytes: defaults.tail_bytes.min(self.store_max_mib << 20 >> 3),
+            kept_bytes: defaults.kept_bytes.min(self.store_max_mib << 20 >> 2),
             requests_max: self.requests_max,
             // A receiver may be silent for as long as a large commit, or a start, takes.
-            patience: u32::try_from(TRANSFER_PATIENCE_MS / self.resend_ms.max(1)).unwrap_or(u32::MAX).max(1),
+            patience: times(TRANSFER_PATIENCE_MS),
+            source_patience: times(SOURCE_PATIENCE_MS),
             ..defaults
         }
     }
@@ -281,10 +291,11 @@ mod tests {
 
     #[test]
     fn an_object_says_more() {
-        let fields = r#", "cluster": "c", "transport": "udp", "window": 3, "snapshot_every": 5, "tail": 0"#;
+        let fields =
+            r#", "cluster": "c", "transport": "udp", "window": 3, "pipeline": 2, "snapshot_every": 5, "tail": 0"#;
         let config = Config::parse(&object(ORIGINAL, fields)).unwrap();
         assert_eq!((config.cluster.as_str(), config.transport, config.options().window), ("c", Kind::Udp, 3));
-        assert_eq!((config.options().snapshot_every, config.options().tail), (5, 0));
+        assert_eq!((config.options().pipeline, config.options().snapshot_every, config.options().tail), (2, 5, 0));
         assert_eq!(config.options().tail_bytes, Options::default().tail_bytes);
         let config = Config::parse(&object(ORIGINAL, r#", "store_max_mib": 8"#)).unwrap();
         assert_eq!(config.options().tail_bytes, 1 << 20);
@@ -296,6 +307,7 @@ mod tests {
             (r#", "windows": 1"#, "windows"),
             (r#", "window": 0"#, "window"),
             (r#", "window": 33"#, "window"),
+            (r#", "pipeline": 0"#, "pipeline"),
             (r#", "window": "many""#, "window"),
             (r#", "batch_max": -1"#, "batch_max"),
             (r#", "request_timeout_ms": 1.5"#, "request_timeout_ms"),

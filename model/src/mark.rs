@@ -88,6 +88,8 @@ marks! {
     WindowFull,
     /// So many bytes are proposed and undecided that the queue waits.
     WindowFullOfBytes,
+    /// An entry that is not full waits for others that are on their way.
+    BatchWaits,
     /// An entry takes no further operation, since it would take too many bytes.
     BatchFullOfBytes,
     /// An answer to a fetch takes no further entry, since it would take too many bytes.
@@ -214,8 +216,14 @@ marks! {
     OperationLostSight,
     /// A member that was sent a snapshot goes on with the log.
     ServedFromLogAgain,
-    /// A member that was sent a snapshot has asked for nothing for long.
+    /// A member that was sent a snapshot has made no progress for long.
     ServedNoMore,
+    /// A member that was sent a snapshot would need more of the log than is kept for anybody.
+    ServedTooFarBehind,
+    /// A part of a snapshot that was sent before is asked for again too soon.
+    PartSentBefore,
+    /// Another node than the leader sent the last part of a snapshot, and is asked again.
+    SourceAskedAgain,
 }
 
 static REACHED: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];

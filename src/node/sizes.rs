@@ -2,9 +2,8 @@
 
 use crate::model::kv::Command;
 use crate::{Machine, Msg, Request, storage};
-use paxos_model::machine::StateMachine;
-use paxos_model::replica::message::{Act, Done, Message, Operation};
-use paxos_model::replica::pieces::{Piece, PieceOf, Place, PlaceOf};
+use paxos_model::replica::executor::Executor;
+use paxos_model::replica::message::{Act, Message, Operation};
 
 /// What anything takes beside keys and values.
 const BESIDE: usize = 128;
@@ -43,18 +42,11 @@ pub(super) fn of_message(message: &Msg) -> usize {
             BESIDE + votes.iter().map(|vote| operations_bytes(vote.entry.operations())).sum::<usize>()
         }
         Message::Decided { entries, .. } => entries.iter().map(|entry| operations_bytes(entry.operations())).sum(),
-        Message::Part { pieces, .. } => BESIDE + pieces.iter().map(piece_bytes).sum::<usize>(),
+        Message::Part { pieces, .. } => {
+            BESIDE + pieces.iter().map(|(place, piece)| Executor::<Machine>::piece_bytes(place, piece)).sum::<usize>()
+        }
         _ => BESIDE,
     }
-}
-
-fn piece_bytes((place, piece): &(PlaceOf<Machine>, PieceOf<Machine>)) -> usize {
-    BESIDE
-        + match (place, piece) {
-            (Place::Item(place), Piece::Item(item)) => Machine::item_size(place, item),
-            (_, Piece::Done(Done::Applied(reply))) => Machine::reply_size(reply),
-            _ => 0,
-        }
 }
 
 /// Whether a request brings values. A store that has no room for them still takes deletes.

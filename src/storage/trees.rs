@@ -10,8 +10,8 @@
 //! | `items0`, `sessions0` | see [`super::sets`] | the snapshot, or what arrives of another |
 //! | `items1`, `sessions1` | see [`super::sets`] | the other of the two |
 //!
-//! The marks tell which of the two sets is the snapshot. What has arrived whole becomes it where it lies, so that this takes no more
-//! writes than its last part. A store of format 1 has neither the sets nor their marks.
+//! The marks tell which of the two sets is the snapshot. What has arrived whole becomes it where it lies, and is not written again;
+//! what it replaces is cleared. A store of format 1 has neither the sets nor their marks.
 
 use super::codec::{decode, encode};
 use super::identity::Identity;

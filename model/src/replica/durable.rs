@@ -16,7 +16,7 @@ use std::hash::{Hash, Hasher};
 /// The durable state of one replica: its acceptor, what is decided, and a count of its lives.
 ///
 /// Invariant: `accepted` holds slots from `decided` on, each with an entry in `log`; below `decided`, `log` holds every slot from
-/// `snapshot.applied` on, and before that the tail that is kept for those who are a little behind.
+/// `snapshot.applied` on, and before that the tail that is kept for those who are a little behind, or what others are being sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Durable<S: StateMachine> {
     /// The highest ballot promised: nothing below it is promised or voted for again. Saved before the promise is seen.

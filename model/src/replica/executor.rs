@@ -174,7 +174,11 @@ impl<S: StateMachine> Executor<S> {
         session.used = here.slot;
         if acknowledged_below > session.acknowledged_below {
             session.acknowledged_below = acknowledged_below;
-            session.done = session.done.split(&(acknowledged_below - 1)).1;
+            // One by one: as a rule there is one, and to split the map costs as much as the whole of it.
+            while let Some((first, _)) = session.done.get_min().filter(|(first, _)| *first < acknowledged_below) {
+                let first = *first;
+                session.done.remove(&first);
+            }
         }
         if let Some(done) = session.done.get(&id.sequence) {
             Mark::DuplicateAnswered.hit();

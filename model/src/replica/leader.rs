@@ -135,6 +135,9 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     }
 
     /// Proposes what has gathered, as far as the window allows, and sends a round for the reads that wait.
+    ///
+    /// An entry that is not full waits while [`super::Options::pipeline`] others are on their way (J. Nagle, RFC 896, for segments):
+    /// few large entries cost less than many small ones.
     pub(super) fn flush_leader(&mut self) {
         while let Role::Leading(leader) = &self.state.role {
             if leader.queue.is_empty() {
@@ -149,9 +152,15 @@ impl<S: StateMachine> Handler<'_, '_, S> {
                 Mark::WindowFullOfBytes.hit();
                 break;
             }
-            let gathered = leader.queue.len().min(self.replica.options.batch_max);
+            let (waiting, most) = (leader.queue.len(), self.replica.options.batch_max);
+            let gathered = waiting.min(most);
             let sizes = leader.queue.iter().take(gathered).map(operation_bytes::<S>);
             let count = fitting(sizes, self.replica.options.bytes_max);
+            let is_full = count == most || count < waiting;
+            if !is_full && leader.proposals.len() as u64 >= self.replica.options.pipeline {
+                Mark::BatchWaits.hit();
+                break;
+            }
             if count < gathered {
                 Mark::BatchFullOfBytes.hit();
             }

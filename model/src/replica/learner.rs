@@ -37,7 +37,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         }
         if self.state.durable.decided < decided && !self.state.fetching {
             Mark::FetchAfterHeartbeat.hit();
-            self.fetch(src);
+            self.fetch_from_leader(src);
         }
         if self.state.durable.decided > decided {
             Mark::LeaderBehind.hit();
@@ -57,6 +57,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         if durable.arriving.as_ref().is_some_and(|arriving| arriving.executor.applied <= slot + 1) {
             Mark::ArrivingOvertaken.hit();
             durable.arriving = None;
+            self.state.to_mut().source = None;
         }
         let verdicts = self.state.to_mut().executor.apply(slot, &entry, self.replica.configurations.at(slot));
         self.take_snapshot();
@@ -75,7 +76,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         }
         let durable = &self.state.durable;
         if from < durable.first() {
-            self.send_part(dst, from, arriving);
+            self.send_part(dst, arriving);
             return;
         }
         let end = durable.decided.min(from.saturating_add(self.replica.options.fetch_max));
@@ -115,9 +116,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             }
         }
         if self.state.durable.decided > before {
-            self.fetch(src);
-            // What is decided next is asked for as soon as it is heard of.
-            self.state.to_mut().fetching = false;
+            self.fetch_on(src);
             self.lead_if_promised();
             if self.decide_chosen() {
                 self.send_heartbeats();

@@ -47,6 +47,9 @@ pub struct Options {
     pub resend: Duration,
     /// Slots that may be proposed and undecided at a time; at least 1.
     pub window: u64,
+    /// Slots that may be proposed and undecided at a time, the new one with them, for an entry that is not full to be proposed; at
+    /// least 1. More than one where the network takes longer than the disk.
+    pub pipeline: u64,
     /// How many slots above what is decided here a vote is cast in: at least `window`, and the same at every node. Who is further
     /// behind catches up first, so no promise reports more votes than that. Twice the window lets accepts overtake decisions.
     pub horizon: u64,
@@ -69,8 +72,13 @@ pub struct Options {
     pub tail: u64,
     /// Bytes of operations in those slots, at most.
     pub tail_bytes: usize,
-    /// How many times things are sent again before a transfer in which nothing happens is given up, by either side; at least 1.
+    /// Bytes of operations before the snapshot that are kept for those who are sent something, at most.
+    pub kept_bytes: usize,
+    /// How many times things are sent again to a member that makes no progress before nothing is kept for it any more; at least 1.
     pub patience: u32,
+    /// How many times things are sent again without a part from whoever sends a snapshot before another's may take its place; at
+    /// least 1. A replica that receives one votes in no slot, so this is as long as a system may stand that needs its vote.
+    pub source_patience: u32,
 }
 
 impl Default for Options {
@@ -79,6 +87,7 @@ impl Default for Options {
             election: Duration::from_millis(300)..Duration::from_millis(600),
             resend: Duration::from_millis(50),
             window: 32,
+            pipeline: 1,
             horizon: 64,
             batch_max: 256,
             bytes_max: 1 << 20,
@@ -89,7 +98,9 @@ impl Default for Options {
             snapshot_every: 256,
             tail: 1024,
             tail_bytes: 64 << 20,
+            kept_bytes: 512 << 20,
             patience: 40,
+            source_patience: 20,
         }
     }
 }
@@ -99,12 +110,14 @@ impl Options {
     pub fn validate(&self) -> Result<(), String> {
         let at_least_one = [
             ("window", self.window),
+            ("pipeline", self.pipeline),
             ("batch_max", self.batch_max as u64),
             ("bytes_max", self.bytes_max as u64),
             ("window_bytes_max", self.window_bytes_max as u64),
             ("requests_max", self.requests_max as u64),
             ("fetch_max", self.fetch_max),
             ("patience", self.patience.into()),
+            ("source_patience", self.source_patience.into()),
         ];
         if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(format!("{name} must be at least 1"));
@@ -179,6 +192,8 @@ pub struct State<S: StateMachine> {
     pub fetching: bool,
     /// How often things were sent again since anything of a snapshot arrived, as far as that matters.
     pub stalled: u32,
+    /// Who sent the last part of the snapshot that is arriving, in this life.
+    pub source: Option<Id>,
     /// The members that are sent a snapshot, or what follows on one.
     pub serving: BTreeMap<Id, Serving<S>>,
     /// What is applied.
@@ -364,6 +379,7 @@ impl<S: StateMachine> Actor for Replica<S> {
             outbid: Ballot::default(),
             fetching: false,
             stalled: 0,
+            source: None,
             serving: BTreeMap::new(),
             executor,
             gateway: Gateway::default(),

@@ -47,19 +47,19 @@ pub type PlaceOf<S> = Place<<S as StateMachine>::Place>;
 /// The pieces of the applied state of `S`.
 pub type PieceOf<S> = Piece<<S as StateMachine>::Item, <S as StateMachine>::Reply>;
 
-/// What a piece takes beside an item of the state machine, in bytes; a reply is no longer than what was asked for.
+/// What a piece takes beside an item of the state machine or a reply, in bytes.
 const PIECE_BYTES: usize = 64;
 
-/// About how many bytes a piece takes in a message, with its place.
-pub(super) fn piece_bytes<S: StateMachine>(place: &PlaceOf<S>, piece: &PieceOf<S>) -> usize {
-    match (place, piece) {
-        (Place::Item(place), Piece::Item(item)) => S::item_size(place, item),
-        (_, Piece::Done(Done::Applied(reply))) => PIECE_BYTES.saturating_add(S::reply_size(reply)),
-        _ => PIECE_BYTES,
-    }
-}
-
 impl<S: StateMachine> Executor<S> {
+    /// About how many bytes one of [`Executor::pieces`] takes in a message, with its place.
+    pub fn piece_bytes(place: &PlaceOf<S>, piece: &PieceOf<S>) -> usize {
+        match (place, piece) {
+            (Place::Item(place), Piece::Item(item)) => S::item_size(place, item),
+            (_, Piece::Done(Done::Applied(reply))) => PIECE_BYTES.saturating_add(S::reply_size(reply)),
+            _ => PIECE_BYTES,
+        }
+    }
+
     /// What it consists of, but for the slot, in the order of the places, from the first above `after` on.
     pub fn pieces(&self, after: Option<&PlaceOf<S>>) -> impl Iterator<Item = (PlaceOf<S>, PieceOf<S>)> {
         let (items, sessions, done) = match after {

@@ -2,18 +2,19 @@
 //!
 //! A snapshot is the applied state at a slot, taken at multiples of [`super::Options::snapshot_every`], so that all replicas' are
 //! the same. A replica that lacks what the others have truncated asks for one in parts, saves each part as it arrives, and takes
-//! it over whole with the last. Who sends keeps the snapshot, and the log behind it, until the other has caught up or is silent.
-//! (D. Ongaro's thesis, section 5; there the leader starts over where here any replica goes on.)
+//! it over whole with the last. Who sends keeps the snapshot, and the log behind it, until the other has caught up or makes no
+//! progress. (D. Ongaro's thesis, section 5; there the leader starts over where here whoever has the same snapshot goes on.)
 
 use super::ballot::Slot;
 use super::executor::{Executor, Verdict};
 use super::gateway::NodeSession;
 use super::message::{Arrived, Done, Message, OperationId, OperationKey, Outcome, Uncertainty, entry_bytes};
-use super::pieces::{PieceOf, PlaceOf, piece_bytes};
-use super::{Handler, Role};
+use super::pieces::{PieceOf, PlaceOf};
+use super::{Handler, Role, State};
 use crate::machine::StateMachine;
 use crate::mark::Mark;
 use stateright::actor::Id;
+use std::collections::BTreeMap;
 
 /// What has arrived of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,18 +28,38 @@ pub struct Arriving<S: StateMachine> {
 /// What is kept for a member that is further behind than the log goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Serving<S: StateMachine> {
-    /// The snapshot that it is being sent, until it has it.
-    pub snapshot: Option<Executor<S>>,
-    /// It asked for what is decided from here on.
-    pub from: Slot,
-    /// How often things were sent again since it asked.
+    /// What it is being sent.
+    pub sent: Sent<S>,
+    /// How often things were sent again since it asked for more than it had asked for before.
     pub silent: u32,
+    /// What was sent is sent again only once it was silent for so long.
+    pub again: u32,
 }
 
+/// What a member is being sent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Sent<S: StateMachine> {
+    /// A snapshot; all pieces up to this place it has.
+    Parts(Executor<S>, Option<PlaceOf<S>>),
+    /// What is decided from this slot on.
+    Entries(Slot),
+}
+
+/// The longest time after which a part is sent again, in times that things are.
+const AGAIN_MAX: u32 = 16;
+
 impl<S: StateMachine> Serving<S> {
+    /// It has asked for this, and for more than before.
+    fn begun(sent: Sent<S>) -> Self {
+        Serving { sent, silent: 0, again: 1 }
+    }
+
     /// The first slot whose entry it will ask for.
     pub fn needs(&self) -> Slot {
-        self.snapshot.as_ref().map_or(self.from, |snapshot| snapshot.applied)
+        match &self.sent {
+            Sent::Parts(snapshot, _) => snapshot.applied,
+            Sent::Entries(from) => *from,
+        }
     }
 }
 
@@ -52,8 +73,16 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         Mark::SnapshotTaken.hit();
         let snapshot = self.state.executor.clone();
         self.durable_mut().snapshot = snapshot;
-        let tail = self.tail();
-        let needed = self.state.serving.values().map(Serving::needs).min();
+        let needed = |serving: &BTreeMap<Id, Serving<S>>| serving.values().map(Serving::needs).min();
+        if let Some(lowest) = needed(&self.state.serving) {
+            let kept = self.newest(applied.saturating_sub(lowest), self.replica.options.kept_bytes);
+            if lowest < kept {
+                Mark::ServedTooFarBehind.hit();
+                self.state.to_mut().serving.retain(|_, served| served.needs() >= kept);
+            }
+        }
+        let tail = self.newest(self.replica.options.tail, self.replica.options.tail_bytes);
+        let needed = needed(&self.state.serving);
         if needed.is_some_and(|slot| slot < tail) {
             Mark::LogKeptForOther.hit();
         }
@@ -64,23 +93,32 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         }
     }
 
-    /// Where the entries begin that are kept although the snapshot holds what they came to.
-    fn tail(&self) -> Slot {
-        let options = &self.replica.options;
+    /// Where the newest entries before the snapshot begin: so many, and with so many bytes, at most.
+    fn newest(&self, slots_max: u64, bytes_max: usize) -> Slot {
         let durable = &self.state.durable;
         let slot = durable.snapshot.applied;
-        let slots = (durable.first().max(slot.saturating_sub(options.tail))..slot).rev();
+        let entries = durable.log.range(slot.saturating_sub(slots_max)..slot).rev();
         let mut bytes = 0usize;
-        let fits = |slot: &Slot| {
-            bytes = bytes.saturating_add(entry_bytes::<S>(&durable.log[slot]));
-            bytes <= options.tail_bytes
+        let fits = |(_, entry): &(&Slot, &_)| {
+            bytes = bytes.saturating_add(entry_bytes::<S>(entry));
+            bytes <= bytes_max
         };
-        slots.take_while(fits).last().unwrap_or(slot)
+        entries.take_while(fits).last().map_or(slot, |(slot, _)| *slot)
     }
 
     /// Asks `dst` for what is decided and not known here. Until things are sent again a heartbeat makes it ask no more.
     pub(super) fn fetch(&mut self, dst: Id) {
         self.state.to_mut().fetching = true;
+        self.ask(dst);
+    }
+
+    /// Something has come from `src`, and is asked for on; what is decided next, as soon as it is heard of.
+    pub(super) fn fetch_on(&mut self, src: Id) {
+        self.state.to_mut().fetching = false;
+        self.ask(src);
+    }
+
+    fn ask(&mut self, dst: Id) {
         let durable = &self.state.durable;
         let arriving = durable.arriving.as_ref();
         let arriving =
@@ -88,13 +126,25 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         self.out.send(dst, Message::Fetch { from: durable.decided, arriving });
     }
 
-    /// Things are sent again: whoever has asked for nothing for long is helped no more.
+    /// Asks for what a leader has and this replica has not: the leader, or, every other time, whoever sent the snapshot that is
+    /// arriving. It may have one that the leader has no more, and may be gone.
+    pub(super) fn fetch_from_leader(&mut self, leader: Id) {
+        let State { source, stalled, .. } = &**self.state;
+        let waits = *stalled < self.replica.options.source_patience && !stalled.is_multiple_of(2);
+        let source = source.filter(|source| waits && *source != leader);
+        if source.is_some() {
+            Mark::SourceAskedAgain.hit();
+        }
+        self.fetch(source.unwrap_or(leader));
+    }
+
+    /// Things are sent again: whoever makes no progress for long is helped no more.
     pub(super) fn age_transfers(&mut self) {
         let patience = self.replica.options.patience;
         if self.state.fetching {
             self.state.to_mut().fetching = false;
         }
-        if self.state.durable.arriving.is_some() && self.state.stalled < patience {
+        if self.state.durable.arriving.is_some() && self.state.stalled < self.replica.options.source_patience {
             self.state.to_mut().stalled += 1;
         }
         if !self.state.serving.is_empty() {
@@ -112,18 +162,21 @@ impl<S: StateMachine> Handler<'_, '_, S> {
 
     /// A member asks for what it lacks.
     pub(super) fn on_fetch(&mut self, src: Id, from: Slot, arriving: Option<Arrived<S::Place>>) {
-        if self.state.serving.contains_key(&src) {
-            let decided = self.state.durable.decided;
-            let serving = &mut self.state.to_mut().serving;
-            if from >= decided {
-                serving.remove(&src);
-            } else if let Some(served) = serving.get_mut(&src) {
-                served.silent = 0;
-                served.from = from;
-                if served.snapshot.as_ref().is_some_and(|snapshot| snapshot.applied <= from) {
-                    Mark::ServedFromLogAgain.hit();
-                    served.snapshot = None;
-                }
+        if let Some(served) = self.state.serving.get(&src) {
+            let durable = &self.state.durable;
+            if from >= durable.decided {
+                self.state.to_mut().serving.remove(&src);
+            } else if from >= durable.first() {
+                let served = match served.sent {
+                    // Who starts again has saved less than it had learned, and needs that once more.
+                    Sent::Entries(before) if from <= before => Serving { sent: Sent::Entries(from), ..served.clone() },
+                    Sent::Entries(_) => Serving::begun(Sent::Entries(from)),
+                    Sent::Parts(..) => {
+                        Mark::ServedFromLogAgain.hit();
+                        Serving::begun(Sent::Entries(from))
+                    }
+                };
+                self.state.to_mut().serving.insert(src, served);
             }
         }
         self.send_decided(src, from, arriving);
@@ -131,16 +184,32 @@ impl<S: StateMachine> Handler<'_, '_, S> {
 
     /// Sends a part of the snapshot that is kept for `dst` or else of the latest: what follows if it is the one that `dst` has begun
     /// to receive, or else the first.
-    pub(super) fn send_part(&mut self, dst: Id, from: Slot, arriving: Option<Arrived<S::Place>>) {
+    ///
+    /// A part that was sent before is sent again after times that double, up to [`AGAIN_MAX`]: it may be on its way.
+    pub(super) fn send_part(&mut self, dst: Id, arriving: Option<Arrived<S::Place>>) {
         let latest = &self.state.durable.snapshot;
-        let kept = self.state.serving.get(&dst).and_then(|served| served.snapshot.as_ref());
-        let snapshot = kept.unwrap_or(latest);
-        let after = arriving.as_ref().filter(|arrived| arrived.slot == snapshot.applied);
-        let after = after.and_then(|arrived| arrived.after.as_ref());
-        let mut rest = snapshot.pieces(after).peekable();
+        let has_latest = arriving.as_ref().is_some_and(|arrived| arrived.slot == latest.applied);
+        let kept = self.state.serving.get(&dst).and_then(|served| match &served.sent {
+            Sent::Parts(snapshot, _) if has_latest && snapshot.applied != latest.applied => None,
+            Sent::Parts(snapshot, after) => Some((snapshot, after, served)),
+            Sent::Entries(_) => None,
+        });
+        let snapshot = kept.map_or(latest, |(snapshot, ..)| snapshot);
+        let after = arriving.filter(|arrived| arrived.slot == snapshot.applied).and_then(|arrived| arrived.after);
+        let served = match kept {
+            Some((_, before, served)) if after <= *before => {
+                if served.silent < served.again {
+                    Mark::PartSentBefore.hit();
+                    return;
+                }
+                Serving { again: served.silent + served.silent.min(AGAIN_MAX), ..served.clone() }
+            }
+            _ => Serving::begun(Sent::Parts(snapshot.clone(), after.clone())),
+        };
+        let mut rest = snapshot.pieces(after.as_ref()).peekable();
         let (mut pieces, mut bytes) = (Vec::new(), 0usize);
         while let Some((place, piece)) = rest.peek() {
-            bytes = bytes.saturating_add(piece_bytes::<S>(place, piece));
+            bytes = bytes.saturating_add(Executor::<S>::piece_bytes(place, piece));
             if !pieces.is_empty() && bytes > self.replica.options.bytes_max {
                 Mark::PartFullOfBytes.hit();
                 break;
@@ -149,8 +218,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         }
         let last = rest.peek().is_none();
         drop(rest);
-        let message = Message::Part { slot: snapshot.applied, after: after.cloned(), pieces, last };
-        let served = Serving { snapshot: Some(snapshot.clone()), from, silent: 0 };
+        let message = Message::Part { slot: snapshot.applied, after, pieces, last };
         self.state.to_mut().serving.insert(dst, served);
         self.out.send(dst, message);
     }
@@ -173,8 +241,11 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         let arriving = durable.arriving.as_ref();
         let same = arriving.is_some_and(|arriving| arriving.executor.applied == slot);
         let next = same && arriving.is_some_and(|arriving| arriving.after == after);
-        // Another one is begun only where nobody goes on with this one, or none would ever be whole.
-        let idle = arriving.is_none() || !same && self.state.stalled >= self.replica.options.patience;
+        // Another one is begun only where nobody is known to go on with this one, or none would ever be whole.
+        let later = arriving.is_some_and(|arriving| arriving.executor.applied < slot);
+        let replaced = later && self.state.source.is_none_or(|source| source == src);
+        let silent = self.state.stalled >= self.replica.options.source_patience;
+        let idle = arriving.is_none() || !same && (replaced || silent);
         let begins = idle && after.is_none();
         if !next && !begins {
             Mark::PartNotNext.hit();
@@ -183,7 +254,9 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         if arriving.is_some() && !same {
             Mark::PartOfAnother.hit();
         }
-        self.state.to_mut().stalled = 0;
+        let state = self.state.to_mut();
+        state.stalled = 0;
+        state.source = Some(src);
         let durable = self.durable_mut();
         let mut arriving = durable
             .arriving
@@ -201,11 +274,11 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             durable.arriving = Some(arriving);
         }
         self.save();
-        self.fetch(src);
         if last {
-            // What is decided next is asked for as soon as it is heard of.
-            self.state.to_mut().fetching = false;
+            self.fetch_on(src);
             self.lead_if_promised();
+        } else {
+            self.fetch(src);
         }
     }
 
@@ -226,6 +299,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         durable.snapshot = executor.clone();
         let state = self.state.to_mut();
         state.executor = executor;
+        state.source = None;
         state.serving.retain(|_, served| served.needs() >= slot);
         self.settle();
         self.serve_reads();

@@ -86,6 +86,7 @@ fn the_options_that_ship() {
         election,
         resend,
         window,
+        pipeline,
         horizon,
         batch_max,
         bytes_max,
@@ -96,12 +97,18 @@ fn the_options_that_ship() {
         snapshot_every,
         tail,
         tail_bytes,
+        kept_bytes,
         patience,
+        source_patience,
     } = Options::default();
     assert_eq!((election.start.as_millis(), election.end.as_millis(), resend.as_millis()), (300, 600, 50));
-    assert_eq!((window, horizon, batch_max, bytes_max, window_bytes_max), (32, 64, 256, 1 << 20, 16 << 20));
+    assert_eq!(
+        (window, pipeline, horizon, batch_max, bytes_max, window_bytes_max),
+        (32, 1, 64, 256, 1 << 20, 16 << 20)
+    );
     assert_eq!((requests_max, fetch_max, pre_vote), (4096, 256, true));
-    assert_eq!((snapshot_every, tail, tail_bytes, patience), (256, 1024, 64 << 20, 40));
+    assert_eq!((snapshot_every, tail, tail_bytes, kept_bytes), (256, 1024, 64 << 20, 512 << 20));
+    assert_eq!((patience, source_patience), (40, 20));
     let Configuration { members, sessions_max, replies_max } = Configuration::of_voters(3);
     assert_eq!((members.len(), sessions_max, replies_max), (3, 4096, 1024));
 }

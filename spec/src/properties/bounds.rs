@@ -23,6 +23,7 @@ pub fn broken(
     held(options, configuration, state)
         .or_else(|| outlived(state))
         .or_else(|| beyond_window_bytes(options, seen.input, state))
+        .or_else(|| too_eager(options, seen, state))
         .or_else(|| messages().find_map(|message| sent(options, delivered, message)))
         .or_else(|| messages().find_map(|message| together(options, message)))
 }
@@ -42,9 +43,9 @@ fn held(options: &Options, configuration: &Configuration, state: &State<Audit>) 
         ("requests at a node", gateway.writes.len() + gateway.reads.len(), options.requests_max),
         ("operations in the leader's queue", queue, options.requests_max),
         ("reads that wait for a round", reads, options.requests_max),
-        ("resends without a part", state.stalled as usize, options.patience as usize),
+        ("resends without a part", state.stalled as usize, options.source_patience as usize),
         (
-            "resends without being asked",
+            "resends without progress",
             state.serving.values().map(|served| served.silent as usize).max().unwrap_or(0),
             options.patience as usize,
         ),
@@ -135,6 +136,21 @@ fn beyond_window_bytes(options: &Options, input: &Input<Msg, Timer>, state: &Sta
     let of = |entry: &Entry<Tagged>| entry.operations().iter().map(bytes).sum::<usize>();
     let earlier = leader.proposals.values().rev().skip(1).map(|proposal| of(&proposal.entry)).sum::<usize>();
     (earlier > options.window_bytes_max).then(|| format!("proposes more with {earlier} bytes undecided"))
+}
+
+/// What is proposed beside others on their way is full, but for as many as may go at a time; and what is left behind did not fit.
+fn too_eager(options: &Options, seen: &Seen<'_>, state: &State<Audit>) -> Option<String> {
+    let Role::Leading(leader) = &state.role else { return None };
+    let (last, proposal) = leader.proposals.last_key_value()?;
+    let proposes = |(_, message): &_| matches!(message, Message::Accept { slot, .. } if slot == last);
+    if *seen.input != Input::Timeout(Timer::Flush) || !seen.sends.iter().any(proposes) {
+        return None;
+    }
+    let operations = proposal.entry.operations().len();
+    let is_full = operations >= options.batch_max
+        || leader.queue.front().is_some_and(|next| proposal.bytes + operation_bytes::<Audit>(next) > options.bytes_max);
+    let may_go = leader.proposals.len() as u64 <= options.pipeline && leader.queue.is_empty();
+    (!is_full && !may_go).then(|| format!("{operations} operations do not wait, in slot {last}"))
 }
 
 fn sent(options: &Options, delivered: Option<&Msg>, message: &Msg) -> Option<String> {

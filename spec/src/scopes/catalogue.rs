@@ -34,6 +34,7 @@ fn options() -> Options {
         election: Duration::from_millis(300)..Duration::from_millis(600),
         resend: Duration::from_millis(50),
         window: 1,
+        pipeline: 1,
         horizon: 16,
         batch_max: 1,
         requests_max: 4,
@@ -44,7 +45,9 @@ fn options() -> Options {
         snapshot_every: 0,
         tail: 0,
         tail_bytes: 1 << 20,
+        kept_bytes: 1 << 20,
         patience: 1,
+        source_patience: 1,
     }
 }
 

@@ -14,6 +14,7 @@ use paxos_model::replica::durable::Durable;
 use paxos_model::replica::gateway::{Gateway, NodeSession, PendingWrite, ReadStage};
 use paxos_model::replica::message::{Act, Arrived, Done, Entry, Message, Operation, Outcome, ReadId, Request};
 use paxos_model::replica::pieces::Place;
+use paxos_model::replica::snapshot::Sent;
 use paxos_model::replica::{Role, State, Timer};
 use stateright::actor::Id;
 use std::collections::BTreeMap;
@@ -290,12 +291,20 @@ fn replica(state: &State<Audit>) -> Fields {
     if state.stalled > 0 {
         fields.push(("snapshot stalled".into(), state.stalled.to_string()));
     }
+    if let Some(source) = state.source {
+        fields.push(("snapshot comes from".into(), format!("node {}", usize::from(source))));
+    }
     for (node, served) in &state.serving {
-        let what = match &served.snapshot {
-            Some(snapshot) => format!("the snapshot of slot {}", snapshot.applied),
-            None => format!("the log from slot {}", served.from),
+        let what = match &served.sent {
+            Sent::Parts(snapshot, after) => {
+                format!("the snapshot of slot {} after {}", snapshot.applied, place(after.as_ref()))
+            }
+            Sent::Entries(from) => format!("the log from slot {from}"),
         };
-        fields.push((format!("serves node {}", usize::from(*node)), format!("{what}, silent {}", served.silent)));
+        fields.push((
+            format!("serves node {}", usize::from(*node)),
+            format!("{what}, silent {}, again at {}", served.silent, served.again),
+        ));
     }
     let executor = &state.executor;
     fields.push(("applied below".into(), executor.applied.to_string()));

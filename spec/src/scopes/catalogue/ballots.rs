@@ -139,7 +139,7 @@ pub(super) fn scopes() -> Vec<Scope> {
             slots: 2,
             restarts: Some(1),
             restarting: vec![1],
-            options: Options { window: 2, batch_max: 2, requests_max: 2, ..options() },
+            options: Options { window: 2, pipeline: 2, batch_max: 2, requests_max: 2, ..options() },
             witnesses: vec![Witness::Chosen, Witness::Recovered],
             losses: Losses::Third,
             ..base("batches", "batches of two, a window of two")

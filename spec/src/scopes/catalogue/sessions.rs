@@ -85,7 +85,7 @@ pub(super) fn scopes() -> Vec<Scope> {
                     handed_on((1, 1), 1, 1),
                     handed_on((1, 2), 1, 2),
                     handed_on((1, 3), 2, 3),
-                    handed_on((1, 5), 1, 5),
+                    handed_on((1, 5), 3, 5),
                 ]),
             ],
             ..quiet(base("numbers", "operations of a session out of order, repeated, acknowledged, and too far ahead"))

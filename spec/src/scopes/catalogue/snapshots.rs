@@ -115,6 +115,38 @@ pub(super) fn scopes() -> Vec<Scope> {
             ..away("snapshot-other-sender", "the leader changes while a replica receives a snapshot piece by piece")
         },
         Scope {
+            timers: Timers { resend: true, ..CORE },
+            options: Options { patience: 3, source_patience: 3, bytes_max: 150, ..always() },
+            prefix: vec![
+                Play::FireWithout(0, Timer::Election, vec![2]),
+                Play::AdmitWithout(3, vec![2]),
+                Play::AdmitUnheard(3, vec![2]),
+                Play::FireWithout(1, Timer::Election, vec![2]),
+            ],
+            ..away(
+                "snapshot-asked-again",
+                "the leader changes, and the other one is asked again for what it was sending",
+            )
+        },
+        Scope {
+            slots: 4,
+            restarts: Some(1),
+            restarting: vec![2],
+            options: Options { bytes_max: 150, ..always() },
+            clients: vec![session(0, 1), Client::Source(vec![for_leader(1, &[2])])],
+            progress: vec![Links::among(&[1, 2])],
+            prefix: vec![
+                Play::FireWithout(0, Timer::Election, vec![2]),
+                Play::AdmitWithout(3, vec![2]),
+                Play::AdmitUnheard(3, vec![2]),
+                Play::FireWithout(1, Timer::Election, vec![2]),
+            ],
+            ..away(
+                "snapshot-later-elsewhere",
+                "the leader changes, and has a later snapshot than the other one is sending",
+            )
+        },
+        Scope {
             elections: vec![0, 0, 1],
             options: Options { pre_vote: true, ..piecemeal() },
             progress: majorities(),
@@ -124,6 +156,12 @@ pub(super) fn scopes() -> Vec<Scope> {
             slots: 4,
             clients: vec![session(0, 1), Client::Script(vec![command(2, "b", &[0])])],
             ..away("snapshot-under-writes", "a snapshot is sent while further ones are taken")
+        },
+        Scope {
+            slots: 4,
+            options: Options { kept_bytes: 50, ..piecemeal() },
+            clients: vec![session(0, 1), Client::Script(vec![command(2, "b", &[0])])],
+            ..away("snapshot-left-behind", "a snapshot is sent while more is written than is kept for anybody")
         },
         Scope {
             elections: vec![0, 0, 1],
