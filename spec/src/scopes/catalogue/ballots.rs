@@ -156,10 +156,10 @@ pub(super) fn scopes() -> Vec<Scope> {
                 batch_max: 3,
                 bytes_max: 180,
                 window_bytes_max: 180,
-                requests_max: 5,
+                requests_max: 7,
                 ..options()
             },
-            clients: vec![Client::Source(vec![for_leader(0, &[1, 2, 3, 4, 5])])],
+            clients: vec![Client::Source(vec![for_leader(0, &[1, 2, 3, 4, 5, 6, 7])])],
             witnesses: vec![Witness::Chosen],
             progress: vec![Links::among(&[0, 1])],
             ..base("full-of-bytes", "entries, and a window, that are full by their bytes")
