@@ -223,3 +223,41 @@ fn what_is_answered_before_stays_as_it_is() {
     }
     refused(&told[keys.len()..], 400, &["header"]);
 }
+
+/// As `nc -N` sends it. Whether the request was carried out is what the answer is for.
+#[test]
+fn who_sends_no_more_after_its_request_is_answered() {
+    let cluster = one();
+    let json = r#"{"val": "v"}"#;
+    let length = format!("content-length: {}\r\n", json.len());
+    let told = sent(&cluster, put("k", &length, json).as_bytes(), true);
+    assert_eq!((told.len(), told[0].status, &told[0].body["ver"]), (1, 200, &json!(1)), "{told:?}");
+    let told = sent(&cluster, get("").as_bytes(), true);
+    assert_eq!((told.len(), &told[0].body), (1, &json!({"key": "k", "val": "v", "ver": 1})), "{told:?}");
+    let told = sent(&cluster, (get("") + &put("k", &length, json) + &get("")).as_bytes(), true);
+    let versions: Vec<_> = told.iter().map(|answer| answer.body["ver"].as_u64()).collect();
+    assert_eq!(versions, [Some(1), Some(2), Some(2)], "{told:?}");
+    // One that waits, until there is something or its time is up.
+    let mut waiting = connect(&cluster);
+    waiting.write_all(b"GET /kvstore/k?wait_ver_gt=2 HTTP/1.1\r\nhost: x\r\n\r\n").expect("it is taken");
+    waiting.shutdown(Shutdown::Write).expect("it is open");
+    assert_eq!(cluster.put(0, "k", "w", Some(3)).expect("an answer").status, 200);
+    let told = answers(waiting);
+    assert_eq!((told.len(), &told[0].body), (1, &json!({"key": "k", "val": "w", "ver": 3})), "{told:?}");
+    let late = b"GET /kvstore/k?wait_ver_gt=3&timeout_ms=200 HTTP/1.1\r\nhost: x\r\n\r\n";
+    assert_eq!(sent(&cluster, late, true)[0].body["ver"], 3);
+    // What is broken is still said, after what was whole.
+    let told = sent(&cluster, (get("") + "GET /kvstore/k HTTP/1.1\r\nhost:").as_bytes(), true);
+    assert_eq!((told.len(), told[0].status), (2, 200), "{told:?}");
+    refused(&told[1..], 400, &["head", "broke off"]);
+    refused(&sent(&cluster, get("no colon\r\n").as_bytes(), true), 400, &["header"]);
+    // Whoever is gone gives its place back once its time is up.
+    let mut gone = connect(&cluster);
+    gone.write_all(late).expect("it is taken");
+    drop(gone);
+    let open = "\npaxos_http_connections 1\n";
+    until("only the asking connection to be there", || {
+        let metrics = cluster.ask(0, "GET", "/metrics", None)?.body;
+        metrics.as_str()?.contains(open).then_some(())
+    });
+}

@@ -106,6 +106,9 @@ async fn one(
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
         .max_header_size(HEAD_MAX)
+        // Who sends no more may still read: the answer to what was carried out is owed to it. Whoever is gone looks the same, and keeps its
+        // place until its request is answered, which is no later than its deadline.
+        .half_close(true)
         .serve_connection(stream, service);
     let ended = tokio::select! {
         ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
