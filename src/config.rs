@@ -4,11 +4,12 @@
 //! and further fields. Every error names the field.
 
 use crate::TIMEOUT_MS_MAX;
+use crate::object::Object;
 use crate::transport::Kind;
 use crate::upkeep::Limits;
 use paxos_model::replica::Options;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -44,6 +45,7 @@ pub struct Config {
     /// The cluster's name. Nodes of different clusters do not talk to each other.
     pub cluster: String,
     /// The nodes; each one's number is its place.
+    #[serde(deserialize_with = "objects")]
     pub nodes: Vec<NodeConfig>,
     /// How nodes send to each other.
     pub transport: Kind,
@@ -105,6 +107,11 @@ impl Default for Config {
     }
 }
 
+/// Nodes whose fields are named.
+fn objects<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NodeConfig>, D::Error> {
+    Vec::deserialize(deserializer).map(|nodes| nodes.into_iter().map(|Object(node)| node).collect())
+}
+
 /// What is wrong with a configuration.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
@@ -145,11 +152,12 @@ impl Config {
     /// The configuration that `text` is.
     pub fn parse(text: &str) -> Result<Config, ConfigError> {
         let config = if text.trim_start().starts_with('[') {
-            Config::of_nodes(parse(text).map_err(|ConfigError(why)| {
+            let nodes: Vec<Object<NodeConfig>> = parse(text).map_err(|ConfigError(why)| {
                 // A place in the array follows its name; what is wrong with the array as a whole does not.
                 let join = if why.starts_with('[') { "" } else { ": " };
                 ConfigError(format!("nodes{join}{why}"))
-            })?)
+            })?;
+            Config::of_nodes(nodes.into_iter().map(|Object(node)| node).collect())
         } else {
             parse(text)?
         };
@@ -342,6 +350,11 @@ mod tests {
         let unknown = changed("\"rpc\": \"localhost:3001\"", "\"rcp\": \"localhost:3001\"");
         assert!(unknown.contains("nodes[1]") && unknown.contains("`rcp`"), "{unknown}");
         assert!(changed("\"localhost:3001\"", "3001").contains("nodes[1].rpc"));
+        let array = r#"[{"data": "a", "rpc": "b:1", "store": "b:2"}, ["d", "b:3", "b:4"]]"#;
+        for text in [array.to_owned(), object(array, "")] {
+            let why = refused(&text);
+            assert!(why.contains("nodes[1]") && why.contains("expected an object"), "{why}");
+        }
         assert!(refused(&format!("{ORIGINAL} x")).contains("trailing"));
         assert!(refused("[]").contains("nodes"));
         assert!(Config::parse(ORIGINAL).unwrap().node(3).unwrap_err().to_string().contains("no node 3"));

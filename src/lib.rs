@@ -6,6 +6,7 @@ pub mod http;
 pub mod metrics;
 pub mod node;
 mod notices;
+mod object;
 pub mod protocol;
 pub mod server;
 pub mod storage;

@@ -261,8 +261,16 @@ fn a_restore_takes_only_what_a_store_can_have() {
         json!({"entries": [entry("k", &"v".repeat((1 << 20) + 1), 1)]}),
         json!({"floor": -1}),
         json!([]),
+        json!({"entries": [["k", "v", 100]]}),
+        json!({"entries": [entry("l", "v", 1), {"key": "k", "val": "v", "ver": 1, "version": 2}]}),
+        json!({"entries": [{"key": "k", "val": "v"}]}),
+        json!({"entries": [entry("k", "v", 1)], "floor": 1}),
     ] {
-        assert_eq!(restore(bad.clone()).status, 400, "{bad:.80}");
+        let told = restore(bad.clone());
+        assert!(told.status == 400 && told.body["error"].is_string(), "{bad:.80}: {told:?}");
+    }
+    for key in ["k", "l"] {
+        assert_eq!(until("an answer", || cluster.get(0, key)).body["ver"], 0, "nothing of it was done");
     }
     let large = "v".repeat(1 << 19);
     let three: Vec<Value> = ["a", "b", "c"].map(|key| entry(key, &large, 1)).to_vec();

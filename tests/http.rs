@@ -137,7 +137,9 @@ fn what_is_malformed_is_said() {
     for (body, words) in [
         ("", &["body", "val"][..]),
         ("nonsense", &["body", "val"]),
-        ("[]", &["body"]),
+        ("[]", &["body", "an object"]),
+        ("[\"x\", 9]", &["body", "an object"]),
+        ("{\"val\": \"w\", \"key\": null}", &["null"]),
         ("\"v\"", &["body"]),
         ("{\"val\": \"v\", \"ver\": 1", &["body", "EOF"]),
         ("{\"val\": \"v\"} {}", &["trailing"]),

@@ -5,12 +5,14 @@ use super::operator::PROBE;
 use super::request::Ask;
 use super::{GRACE, Service};
 use crate::backup::Parts;
+use crate::object::Object;
 use crate::{KEY_MAX, Machine, Outcome, RESTORE_MAX, Request, VALUE_MAX};
 use futures_util::stream;
 use paxos_model::kv::{Command, Entry, Put, Query, Reply as KvReply, VERSION_MAX, Written};
 use paxos_model::machine::StateMachine;
 use serde::Deserialize;
 use serde_json::json as value;
+use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout_at;
 
@@ -24,9 +26,18 @@ const RESTORE_BYTES: usize = VALUE_MAX + KEY_MAX + 512;
 #[serde(rename_all = "lowercase")]
 enum Part {
     /// Entries, with their versions.
-    Entries(Vec<Entry>),
+    Entries(Vec<Object<Restored>>),
     /// The version that absent keys show; what is restored last.
     Floor(u64),
+}
+
+/// An entry as it is sent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Restored {
+    key: Arc<str>,
+    val: Arc<str>,
+    ver: u64,
 }
 
 /// What is sent of a backup, and what it holds meanwhile.
@@ -91,6 +102,8 @@ impl Service {
         if entries.len() > RESTORE_MAX {
             return Err(Fail::new(413, format!("at most {RESTORE_MAX} entries are restored at a time")));
         }
+        let entries: Vec<Entry> =
+            entries.into_iter().map(|Object(Restored { key, val, ver })| Entry { key, val, ver }).collect();
         let puts = entries.iter().map(checked).collect::<Result<Vec<Put>, Fail>>()?;
         let command = Command::Write { puts, atomic: false };
         if Machine::size(&command) > RESTORE_BYTES {

@@ -1,13 +1,14 @@
 //! What clients send, taken apart: nothing is believed, everything is bounded.
 
 use super::answer::Fail;
+use crate::object::{Object, present};
 use crate::{KEY_MAX, TIMEOUT_MS_MAX, VALUE_MAX};
 use bytes::Buf;
 use futures_util::{Stream, StreamExt};
 use paxos_model::kv::VERSION_MAX;
 use paxos_model::replica::message::{OperationId, SessionId};
 use percent_encoding::percent_decode_str;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,15 +47,11 @@ pub(super) struct Ask {
 #[serde(deny_unknown_fields)]
 pub(super) struct PutBody {
     pub(super) val: Arc<str>,
-    #[serde(default, deserialize_with = "version")]
+    /// None is an unconditional write.
+    #[serde(default, deserialize_with = "present")]
     pub(super) ver: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     key: Option<String>,
-}
-
-/// A `ver` that is there is a number: `null` is a mistake and not an unconditional write.
-fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    u64::deserialize(deserializer).map(Some)
 }
 
 /// Takes any request; `default_ms` is how long one may take that does not say so.
@@ -226,7 +223,7 @@ impl Ask {
 
     /// The body of a `PUT` to `key`.
     pub(super) fn put(&self, key: &str) -> Result<PutBody, Fail> {
-        let body: PutBody = serde_json::from_slice(self.body()?).map_err(|error| {
+        let Object::<PutBody>(body) = serde_json::from_slice(self.body()?).map_err(|error| {
             let form = format!("{{\"val\": text, \"ver\": whole number of at most {VERSION_MAX}, or none}}");
             Fail::new(400, format!("the body must be {form}: {error}"))
         })?;
