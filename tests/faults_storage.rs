@@ -2,6 +2,7 @@
 
 mod support;
 
+use paxos::storage::lmdb::LmdbStore;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 use support::{Cluster, until};
@@ -61,6 +62,54 @@ fn a_store_that_was_removed_or_altered_is_refused() {
     std::fs::remove_file(&file).expect("it is there");
     assert!(refused(&cluster).contains("without the store"));
     assert!(!file.exists(), "it is not begun anew");
+}
+
+/// Runs the node, which must refuse to start. Returns what it says.
+fn refused_by_node(cluster: &Cluster) -> String {
+    let node = cluster.command(0).output().expect("it is built");
+    assert_eq!(node.status.code(), Some(1), "{node:?}");
+    String::from_utf8_lossy(&node.stderr).into_owned()
+}
+
+#[test]
+fn what_is_known_of_the_cluster_is_missed_where_a_store_was_used() {
+    let mut cluster = with_a_key();
+    let file = cluster.data(0).join("peers.json");
+    let whole = std::fs::read_to_string(&file).expect("it is there");
+    std::fs::remove_file(&file).expect("it is there");
+    let why = refused_by_node(&cluster);
+    assert!(why.contains("nodes[0].data") && why.contains("peers.json is missing"), "{why}");
+    assert!(!file.exists(), "it is not begun anew");
+    std::fs::write(&file, whole.replace("\"nodes\": 1", "\"nodes\": 3")).expect("it can be written");
+    let why = refused_by_node(&cluster);
+    assert!(why.contains("peers.json is damaged") && why.contains("checksum"), "{why}");
+    // As the error says.
+    std::fs::write(&file, r#"{"nodes": 1, "stores": {}}"#).expect("it can be written");
+    cluster.start(0);
+    assert_eq!(until("the key", || cluster.get(0, "k").filter(|answer| answer.status == 200)).body["ver"], 1);
+    assert_eq!(std::fs::read_to_string(&file).expect("it is there"), whole);
+}
+
+#[test]
+fn a_peer_is_not_replaced_where_it_is_not_known_who_the_others_were() {
+    let mut cluster = Cluster::started(3, &[]);
+    cluster.leader(0);
+    cluster.kill(0);
+    let file = cluster.data(0).join("peers.json");
+    std::fs::remove_file(&file).expect("it is there");
+    let replaced = cluster.node(&["replace", cluster.config.to_str().expect("text"), "0", "1"]);
+    let why = String::from_utf8_lossy(&replaced.stderr);
+    assert!(replaced.status.code() == Some(1) && why.contains("peers.json is missing"), "{why}");
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_first_start_that_ended_before_anything_was_saved_is_begun_again() {
+    let mut cluster = Cluster::new(1, &[]);
+    drop(LmdbStore::open(&cluster.data(0), "paxos", 0, 64 << 30).expect("it is made"));
+    assert!(!cluster.data(0).join("peers.json").exists());
+    cluster.start(0);
+    assert!(cluster.data(0).join("peers.json").exists());
 }
 
 #[test]

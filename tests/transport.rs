@@ -83,7 +83,7 @@ fn book(me: Hello, addresses: BTreeMap<u64, String>) -> Arc<Book> {
 
 impl Listener {
     fn new() -> Listener {
-        Listener::pinned(Pins::open(None, 3).unwrap())
+        Listener::pinned(Pins::open(None, 3, false).unwrap())
     }
 
     fn pinned(pins: Pins) -> Listener {
@@ -230,14 +230,14 @@ fn who_claims_anothers_number_does_not_disturb_it() {
 #[test]
 fn another_store_is_refused_until_the_node_is_replaced() {
     let directory = tempfile::tempdir().unwrap();
-    let pins = || Pins::open(Some(directory.path()), 3).unwrap();
+    let pins = || Pins::open(Some(directory.path()), 3, false).unwrap();
     let listener = Listener::pinned(pins());
     listener.peer(1);
     drop(listener);
     let listener = Listener::pinned(pins());
     assert_eq!(listener.introduce(&hello(1, 0, 2)).1, Err(Rejection::Store(1)), "it is remembered");
     drop(listener);
-    let other = Pins::open(Some(directory.path()), 5).unwrap_err();
+    let other = Pins::open(Some(directory.path()), 5, true).unwrap_err();
     assert!(other.contains("a cluster of 3 nodes, and the configuration has 5"), "{other}");
     assert!(pins().forget(1).unwrap());
     let listener = Listener::pinned(pins());
@@ -342,7 +342,7 @@ impl Sender {
         dropped("nothing");
         let runtime = runtime();
         let addresses = peers.iter().map(|(node, address)| (*node, address.to_string())).collect();
-        let (book, pins) = (book(hello(0, 0, 0), addresses), Arc::new(Pins::open(None, 3).unwrap()));
+        let (book, pins) = (book(hello(0, 0, 0), addresses), Arc::new(Pins::open(None, 3, false).unwrap()));
         let network = runtime.block_on(async {
             let datagrams = Arc::new(tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap());
             Network::new(kind, tcp::connect(&book, &pins), udp::connect(&book, &datagrams))

@@ -190,8 +190,14 @@ fn open(
     let here = |error: String| format!("nodes[{index}].data: {error}");
     let store =
         LmdbStore::open(data, &config.cluster, index as u64, bytes_max).map_err(|error| here(error.to_string()))?;
-    let pins = Pins::open(Some(data), config.nodes.len() as u64).map_err(here)?;
+    let pins = pins(config, data, &store).map_err(here)?;
     Server::start(config, index, store, pins, sockets, metrics)
+}
+
+/// The peers' stores as they are known beside `store`.
+fn pins(config: &Config, data: &Path, store: &LmdbStore) -> Result<Pins, String> {
+    let used = store.is_used().map_err(|error| error.to_string())?;
+    Pins::open(Some(data), config.nodes.len() as u64, used)
 }
 
 async fn dev(count: usize, data: Option<PathBuf>) -> Result<(), String> {
@@ -263,10 +269,9 @@ fn replace(file: &Path, index: usize, peer: usize) -> Result<(), String> {
     }
     // A node that runs would not notice, so its store is held meanwhile.
     let bytes_max = config.store_max_mib << 20;
-    let _store = LmdbStore::open(&node.data, &config.cluster, index as u64, bytes_max)
+    let store = LmdbStore::open(&node.data, &config.cluster, index as u64, bytes_max)
         .map_err(|error| format!("nodes[{index}].data: {error}"))?;
-    let pins =
-        Pins::open(Some(&node.data), config.nodes.len() as u64).map_err(|why| format!("nodes[{index}].data: {why}"))?;
+    let pins = pins(&config, &node.data, &store).map_err(|why| format!("nodes[{index}].data: {why}"))?;
     match pins.forget(peer as u64) {
         Ok(true) => say(format_args!("node {index} will take the next store that node {peer} comes with")),
         Ok(false) => say(format_args!("node {index} knew no store of node {peer}")),

@@ -74,6 +74,13 @@ impl LmdbStore {
         let usage = Usage { used, limit: bytes_max as u64 };
         Ok(LmdbStore { path: path.into(), identity, env, trees, committed: None, second: false, usage, _lock: lock })
     }
+
+    /// Whether anything was ever committed to it.
+    pub fn is_used(&self) -> Result<bool, OpenError> {
+        let damaged = |error: heed::Error| OpenError::Damaged(self.path.clone(), error.to_string());
+        let txn = self.env.read_txn().map_err(damaged)?;
+        self.trees.has_marks(&txn).map_err(damaged)
+    }
 }
 
 fn upgrade(path: &Path, env: &Env<WithoutTls>, identity: &Identity) -> Result<(), OpenError> {

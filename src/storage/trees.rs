@@ -161,6 +161,11 @@ impl Trees {
         Ok(bytes)
     }
 
+    /// Whether anything was committed: every commit writes the marks.
+    pub(super) fn has_marks(&self, txn: &RoTxn<'_, WithoutTls>) -> heed::Result<bool> {
+        Ok(self.meta.get(txn, MARKS)?.is_some())
+    }
+
     fn marks(&self, txn: &RoTxn<'_, WithoutTls>) -> Result<Option<Marks>, String> {
         let Some(record) = self.meta.get(txn, MARKS).map_err(told)? else { return Ok(None) };
         let marks = match self.sets {
