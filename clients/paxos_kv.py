@@ -23,11 +23,22 @@ class KVStoreDict:
 
     def __init__(self, *addresses: str, timeout: float = 10.0):
         """`addresses` are those of nodes, tried in turn; `timeout` is for each call, in seconds."""
-        self.addresses = list(addresses) or ["http://localhost:4000"]
+        self.addresses = [self._address(address) for address in addresses or ["http://localhost:4000"]]
         self.timeout = timeout
-        for address in self.addresses:
-            if not address.startswith("http://"):
-                raise ValueError(f"{address!r} is no address: it must be http://HOST:PORT")
+
+    @staticmethod
+    def _address(text: str) -> str:
+        """An address without a path. Only that of the keys is taken, which a node prints: any other would lead to other keys."""
+        wrong = ValueError(f"{text!r} is no address: it must be http://HOST:PORT, or that with /kvstore/ after it")
+        try:
+            parts = urllib.parse.urlsplit(text)
+            parts.port
+        except ValueError as error:
+            raise wrong from error
+        whole = f"http://{parts.netloc}"
+        if not parts.hostname or text not in (whole, whole + "/", whole + "/kvstore/"):
+            raise wrong
+        return whole
 
     def _request(self, method: str, path: str, body: Optional[dict] = None, again: bool = True) -> tuple[int, Any]:
         """Status and answer of the first node that does it. A write that may have been done is not sent again."""
@@ -38,7 +49,7 @@ class KVStoreDict:
                 left = until - time.monotonic()
                 if left <= 0:
                     raise TimeoutError("no node did it in time; it was not done")
-                url = f"{address.rstrip('/')}/{path}"
+                url = f"{address}/{path}"
                 url += ("&" if "?" in url else "?") + f"timeout_ms={min(max(1, int(left * 1000)), 600_000)}"
                 data = None if body is None else json.dumps(body).encode()
                 try:

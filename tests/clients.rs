@@ -70,7 +70,7 @@ fn urls(cluster: &Cluster) -> Vec<String> {
 
 #[test]
 fn our_dictionary_works() {
-    const SCRIPT: &str = r#"
+    const SCRIPT: &str = r##"
 import sys
 from paxos_kv import KVStoreDict
 store = KVStoreDict(*sys.argv[1:])
@@ -91,8 +91,21 @@ try:
     raise AssertionError("too long a key was taken")
 except ValueError as error:
     assert "511" in str(error), error
+assert KVStoreDict(sys.argv[1] + "/kvstore/").keys() == KVStoreDict(sys.argv[1] + "/").keys() == ["a/b c"]
+for wrong in ["kvstore", "kvstore/k", "//", "?", "?x=1", "#k", "kvstore/#k", ":x"]:
+    try:
+        KVStoreDict(sys.argv[1] + "/" + wrong)
+        raise AssertionError(wrong + " was taken")
+    except ValueError as error:
+        assert "HOST:PORT" in str(error), error
+for wrong in ["localhost:4000", "https://localhost:4000", "http://", "http://:1", "http://a:x", "http://a:99999"]:
+    try:
+        KVStoreDict(wrong)
+        raise AssertionError(wrong + " was taken")
+    except ValueError as error:
+        assert "HOST:PORT" in str(error), error
 print("done")
-"#;
+"##;
     let cluster = Cluster::started(3, &[]);
     let output = python().args(["-c", SCRIPT]).args(urls(&cluster)).output().expect("there is python3");
     assert_eq!(finished(&output), "done\n");

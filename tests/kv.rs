@@ -45,6 +45,14 @@ fn kv_tells_the_outcome_by_its_exit_status() {
     assert_eq!(kv(&all, &["put", "k", "v", "--ver", "9007199254740992"]).0, 2, "the node says that it is malformed");
     assert_eq!(kv(&all, &["get", &"k".repeat(512)]).0, 2);
     assert_eq!(kv(&["host with spaces".into()], &["get", "k"]).0, 2);
+    // The address that a node prints will do; one that would lead to other keys does not.
+    let printed = [format!("{}/kvstore/", all[1])];
+    assert_eq!(kv(&printed, &["get", "a key"]), (0, entry("v", 1), String::new()));
+    assert_eq!(kv(&printed, &["keys"]), (0, "a key\n".into(), String::new()));
+    for rest in ["kvstore", "kvstore/x/", "?x", "#x"] {
+        let (status, _, err) = kv(&[format!("{}/{rest}", all[1])], &["put", "k", "v"]);
+        assert!(status == 2 && err.contains("http://HOST:PORT"), "{rest}: {status} {err}");
+    }
 
     // The first endpoint is not there: the next one is asked.
     cluster.kill(0);

@@ -103,12 +103,18 @@ enum Task {
     },
 }
 
-/// An address that requests can be sent to.
+/// An address that requests can be sent to: as it is, or as a node prints it, with the path of its keys. Any other path would lead to
+/// other keys.
 fn endpoint(text: &str) -> Result<String, String> {
     let uri: warp::http::Uri = text.parse().map_err(|error| format!("{error}"))?;
-    match (uri.scheme_str(), uri.host()) {
-        (Some("http"), Some(host)) if !host.is_empty() => Ok(text.trim_end_matches('/').to_owned()),
-        _ => Err("it must be http://HOST:PORT".into()),
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    // A fragment is not a part of what is parsed.
+    let is_whole = matches!(target, "/" | "/kvstore/") && !text.contains('#');
+    match (uri.scheme_str(), uri.authority()) {
+        (Some("http"), Some(authority)) if !authority.host().is_empty() && is_whole => {
+            Ok(format!("http://{authority}"))
+        }
+        _ => Err("it must be http://HOST:PORT, or that with /kvstore/ after it, and nothing else".into()),
     }
 }
 
@@ -196,4 +202,38 @@ fn run(client: &Client, command: Task) -> Result<(), Fail> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_an_address_also_as_a_node_prints_it() {
+        for text in ["http://a:1", "http://a:1/", "http://a:1/kvstore/"] {
+            assert_eq!(endpoint(text).as_deref(), Ok("http://a:1"), "{text}");
+        }
+        assert_eq!(endpoint("http://[::1]:4000/kvstore/").as_deref(), Ok("http://[::1]:4000"));
+        for text in [
+            "a:1",
+            "/",
+            "",
+            "https://a:1",
+            "http://",
+            "http://:1",
+            "http://a b:1",
+            "http://a:1/kvstore",
+            "http://a:1/kvstore/k",
+            "http://a:1/kvstore/kvstore/",
+            "http://a:1//",
+            "http://a:1/status",
+            "http://a:1?x=1",
+            "http://a:1/?",
+            "http://a:1/kvstore/?limit=1",
+            "http://a:1/#k",
+            "http://a:1#k",
+        ] {
+            assert!(endpoint(text).is_err(), "{text:?}: {:?}", endpoint(text));
+        }
+    }
 }
