@@ -5,6 +5,7 @@ None, and None deletes, as in the client of the Go original.
 Needs Python 3.9 and nothing else.
 """
 
+import http.client
 import json
 import random
 import time
@@ -40,6 +41,25 @@ class KVStoreDict:
             raise wrong
         return whole
 
+    @staticmethod
+    def _send(method: str, url: str, data: Optional[bytes], timeout: float) -> tuple[int, bytes]:
+        """Status and body of whatever is answered."""
+        request = urllib.request.Request(url, data=data, method=method)
+        try:
+            response = urllib.request.urlopen(request, timeout=timeout)
+        except urllib.error.HTTPError as error:
+            response = error
+        with response:
+            return response.code, response.read()
+
+    @staticmethod
+    def _parse(body: bytes) -> tuple[Any, bool]:
+        """What a body says, and whether that is JSON."""
+        try:
+            return json.loads(body), True
+        except ValueError:
+            return {"error": f"the answer is no JSON: {body[:100]!r}"}, False
+
     def _request(self, method: str, path: str, body: Optional[dict] = None, again: bool = True) -> tuple[int, Any]:
         """Status and answer of the first node that does it. A write that may have been done is not sent again."""
         until = time.monotonic() + self.timeout
@@ -53,21 +73,23 @@ class KVStoreDict:
                 url += ("&" if "?" in url else "?") + f"timeout_ms={min(max(1, int(left * 1000)), 600_000)}"
                 data = None if body is None else json.dumps(body).encode()
                 try:
-                    request = urllib.request.Request(url, data=data, method=method)
-                    with urllib.request.urlopen(request, timeout=left + 5) as response:
-                        return response.status, json.load(response)
-                except urllib.error.HTTPError as error:
-                    answer = json.load(error)
-                    if error.code == 409:
-                        return 409, answer
-                    if error.code == 504 and not again:
-                        raise OutcomeUnknown(answer.get("error")) from error
-                    if error.code not in (503, 504):
-                        raise ValueError(answer.get("error")) from error
-                except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+                    status, answer = self._send(method, url, data, left + 5)
+                except (OSError, http.client.HTTPException) as error:
+                    # Only one that listens can have done it; it may die in the middle of its answer.
                     refused = isinstance(getattr(error, "reason", error), ConnectionRefusedError)
                     if not refused and not again:
-                        raise OutcomeUnknown(str(error)) from error
+                        raise OutcomeUnknown(repr(error)) from error
+                    continue
+                answer, is_json = self._parse(answer)
+                if status in (200, 409) and is_json:
+                    return status, answer
+                why = answer.get("error") if isinstance(answer, dict) else answer
+                if status in (408, 503):
+                    continue  # Certainly not done: it did not arrive in time, or was refused.
+                if 400 <= status < 500 and status != 409:
+                    raise ValueError(why)
+                if not again:
+                    raise OutcomeUnknown(f"status {status}: {why}")
             time.sleep(pause * random.random())
             pause = min(2 * pause, 1.0)
 

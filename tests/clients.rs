@@ -1,9 +1,13 @@
 //! The clients: those of the Go original as they are, and ours.
 
+#![allow(clippy::disallowed_types, reason = "nodes that break off are played over sockets")]
+
 mod support;
 
 use paxos::config::Config;
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use support::{Cluster, until};
@@ -109,6 +113,77 @@ print("done")
     let cluster = Cluster::started(3, &[]);
     let output = python().args(["-c", SCRIPT]).args(urls(&cluster)).output().expect("there is python3");
     assert_eq!(finished(&output), "done\n");
+}
+
+/// What answers to every request with these bytes, and closes.
+fn answering(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = BufReader::new(client.expect("a connection"));
+            let (mut length, mut line) = (0, String::new());
+            while client.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
+                let told = line.to_lowercase();
+                length = told.strip_prefix("content-length:").map_or(length, |told| told.trim().parse().expect("one"));
+                line.clear();
+            }
+            let _ = client.read_exact(&mut vec![0; length]);
+            let _ = client.get_mut().write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
+/// The first address is that of a node which does everything; the second answers as the third argument says.
+const BROKEN: &str = r#"
+import sys
+from paxos_kv import KVStoreDict, OutcomeUnknown
+good, bad, outcome = sys.argv[1:]
+store = KVStoreDict(bad, good)
+def of(function):
+    try:
+        return function()
+    except (OutcomeUnknown, ValueError, TimeoutError) as error:
+        assert str(error), repr(error)
+        return type(error).__name__
+found = of(lambda: store.entry("k")), of(lambda: store.put("k", 1, 1))
+alone = of(lambda: KVStoreDict(bad, timeout=0.2).entry("k"))
+expected = {
+    "unknown": (((1, 1), "OutcomeUnknown"), "TimeoutError"),
+    "not done": (((1, 1), True), "TimeoutError"),
+    "mistake": (("ValueError", "ValueError"), "ValueError"),
+}
+assert (found, alone) == expected[outcome], (found, alone)
+print("done")
+"#;
+
+#[test]
+fn our_dictionary_tells_what_came_of_a_request_whatever_is_answered() {
+    let good = answering("HTTP/1.1 200 OK\r\ncontent-length: 29\r\n\r\n{\"key\":\"k\",\"val\":\"1\",\"ver\":1}");
+    for (answer, outcome) in [
+        ("", "unknown"),
+        ("HTTP/1.1 2", "unknown"),
+        ("nonsense\r\n\r\n", "unknown"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 29\r\n\r\n{\"key\":", "unknown"),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1d\r\n{\"key\":", "unknown"),
+        ("HTTP/1.1 200 OK\r\n\r\n{\"key\":", "unknown"),
+        ("HTTP/1.1 200 OK\r\n\r\n<html>\u{e9}", "unknown"),
+        ("HTTP/1.1 409 Conflict\r\ncontent-length: 0\r\n\r\n", "unknown"),
+        ("HTTP/1.1 500 Internal Server Error\r\n\r\n{\"error\": \"x\"}", "unknown"),
+        ("HTTP/1.1 500 Internal Server Error\r\ncontent-length: 99\r\n\r\n{", "unknown"),
+        ("HTTP/1.1 502 Bad Gateway\r\n\r\n<html>", "unknown"),
+        ("HTTP/1.1 504 Gateway Timeout\r\n\r\n{\"error\": \"x\"}", "unknown"),
+        ("HTTP/1.1 408 Request Timeout\r\n\r\n{\"error\": \"x\"}", "not done"),
+        ("HTTP/1.1 503 Service Unavailable\r\n\r\n{\"error\": \"x\"}", "not done"),
+        ("HTTP/1.1 503 Service Unavailable\r\n\r\nbusy", "not done"),
+        ("HTTP/1.1 400 Bad Request\r\n\r\n{\"error\": \"x\"}", "mistake"),
+        ("HTTP/1.1 404 Not Found\r\n\r\n<html>", "mistake"),
+    ] {
+        let bad = answering(answer);
+        let output = python().args(["-c", BROKEN, &good, &bad, outcome]).output().expect("there is python3");
+        assert!(output.status.success(), "{answer:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 /// Increments a counter so many times; prints how many were done, and of how many that is not known.
