@@ -5,6 +5,7 @@
 
 use crate::TIMEOUT_MS_MAX;
 use crate::object::Object;
+use crate::storage::STORE_MIB_MAX;
 use crate::transport::Kind;
 use crate::upkeep::Limits;
 use paxos_model::replica::Options;
@@ -233,8 +234,8 @@ impl Config {
         if !(1..=1 << 16).contains(&self.connections_max) {
             return error("connections_max: must be between 1 and 65536");
         }
-        if !(1..=1 << 24).contains(&self.store_max_mib) {
-            return error("store_max_mib: must be between 1 and 16777216");
+        if !(1..=STORE_MIB_MAX).contains(&self.store_max_mib) {
+            return error(format!("store_max_mib: must be between 1 and {STORE_MIB_MAX}"));
         }
         if !(1..=WINDOW_MAX).contains(&self.window) {
             return error(format!("window: must be between 1 and {WINDOW_MAX}"));
@@ -335,6 +336,7 @@ mod tests {
             (r#", "session_timeout_ms": -1"#, "session_timeout_ms"),
             (r#", "tombstones_max": null"#, "tombstones_max"),
             (r#", "store_max_mib": 0"#, "store_max_mib"),
+            (r#", "store_max_mib": 4194305"#, "between 1 and 4194304"),
             (r#", "transport": "ip""#, "transport"),
         ] {
             let why = refused(&object(ORIGINAL, fields));

@@ -24,7 +24,7 @@ const FILE: &str = "data.mdb";
 /// The map is so many times what the store may hold. A commit writes beside what it replaces, and one that puts a snapshot in the place of
 /// the log may write all over again; what an earlier one gave up lies in pieces. So it finds room, and a replica whose log is at its
 /// limit can still raise its marks, and read on.
-const BESIDE: usize = 4;
+pub(super) const BESIDE: usize = 4;
 /// The least that a map is.
 const MAP_MIN: usize = 2 << 20;
 /// More than there are trees in any format.

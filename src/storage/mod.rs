@@ -26,6 +26,9 @@ use paxos_model::replica::message::{Act, Operation};
 use std::fmt;
 use std::path::PathBuf;
 
+/// The most that a store may be configured to hold, in MiB: what is mapped for it is well within the address space.
+pub const STORE_MIB_MAX: usize = 4 << 20;
+
 /// Keeps a replica's durable value.
 pub trait Store: Send + 'static {
     /// Whose store it is.

@@ -14,6 +14,8 @@
 
 #![allow(clippy::disallowed_types, reason = "this is where files are")]
 
+use super::STORE_MIB_MAX;
+use super::lmdb::BESIDE;
 use super::trees::META;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -27,8 +29,8 @@ const PAGE_HEADER: usize = 16;
 const NODE_HEADER: usize = 8;
 const META_BYTES: usize = 152;
 const TREE_BYTES: usize = 48;
-/// No store is configured to be larger.
-const MAP_MAX: u64 = 1 << 45;
+/// What is mapped for the largest store that can be configured.
+const MAP_MAX: u64 = ((BESIDE * STORE_MIB_MAX) << 20) as u64;
 const NO_PAGE: u64 = u64::MAX;
 const IS_BRANCH: u16 = 1;
 const IS_LEAF: u16 = 2;

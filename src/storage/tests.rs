@@ -3,7 +3,7 @@
 use super::identity::{FORMAT, Identity};
 use super::lmdb::{self, LmdbStore};
 use super::memory::MemoryStore;
-use super::{CommitError, OpenError, Store};
+use super::{CommitError, OpenError, STORE_MIB_MAX, Store};
 use crate::{Command, Machine, Stored};
 use paxos_model::replica::ballot::Ballot;
 use paxos_model::replica::durable::Durable;
@@ -168,6 +168,22 @@ fn a_store_too_small_to_be_made_says_so() {
     let refused = LmdbStore::open(directory.path(), "c", 1, 16 << 10).err();
     assert!(matches!(refused, Some(OpenError::NoRoom(..))), "{refused:?}");
     assert_eq!(open(directory.path()).load(), Ok(None));
+}
+
+#[test]
+fn the_largest_store_opens_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || LmdbStore::open(directory.path(), "c", 1, STORE_MIB_MAX << 20);
+    match open() {
+        Ok(mut store) => {
+            store.load().unwrap();
+            store.commit(&Arc::new(value(3, 1))).unwrap();
+        }
+        // A process may be allowed less address space than there is.
+        Err(OpenError::Directory(_, why)) if why.contains("allocate memory") => return,
+        Err(error) => panic!("{error}"),
+    }
+    assert!(open().unwrap().load().unwrap().is_some());
 }
 
 #[test]
