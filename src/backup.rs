@@ -11,7 +11,7 @@
 
 use crate::{KEY_MAX, Machine, VALUE_MAX};
 use crc32fast::Hasher;
-use paxos_model::kv::{Entry, Place, VERSION_MAX};
+use paxos_model::kv::{Entry, FLOOR_MAX, Place, VERSION_MAX};
 use paxos_model::machine::StateMachine;
 use paxos_model::replica::ballot::Slot;
 use serde::{Deserialize, Serialize};
@@ -141,6 +141,9 @@ impl<R: BufRead> Entries<R> {
         if head.format != FORMAT {
             return Err(format!("has the format {}, and this program reads {FORMAT}", head.format));
         }
+        if head.floor > FLOOR_MAX {
+            return Err(format!("is damaged: it has the floor {}, and no store has one above {FLOOR_MAX}", head.floor));
+        }
         let mut hasher = Hasher::new();
         hasher.update(&first);
         Ok(Entries { head, input, hasher, read: 0, ended: false })
@@ -254,5 +257,7 @@ mod tests {
         assert!(read(&[&bytes[..], b"\n"].concat()).unwrap_err().contains("follows"));
         let text = String::from_utf8(bytes).unwrap();
         assert!(read(text.replace("\"format\":1", "\"format\":2").as_bytes()).unwrap_err().contains("format"));
+        let floor = format!("\"floor\":{}", FLOOR_MAX + 1);
+        assert!(read(text.replace("\"floor\":0", &floor).as_bytes()).unwrap_err().contains("floor"));
     }
 }

@@ -260,6 +260,8 @@ fn a_restore_takes_only_what_a_store_can_have() {
         json!({"entries": [entry("k", "v", 1 << 53)]}),
         json!({"entries": [entry("k", &"v".repeat((1 << 20) + 1), 1)]}),
         json!({"floor": -1}),
+        json!({"floor": (1u64 << 52)}),
+        json!({"floor": u64::MAX}),
         json!([]),
         json!({"entries": [["k", "v", 100]]}),
         json!({"entries": [entry("l", "v", 1), {"key": "k", "val": "v", "ver": 1, "version": 2}]}),
@@ -282,4 +284,8 @@ fn a_restore_takes_only_what_a_store_can_have() {
     assert_eq!(restore(json!({"entries": [entry("l", "", 2)]})).body["present"], 1, "it is deleted already");
     assert_eq!(restore(json!({"floor": 9})).body, json!({"floor": 9}));
     assert_eq!(restore(json!({"floor": 3})).body, json!({"floor": 9}));
+    let highest = (1u64 << 52) - 1;
+    assert_eq!(restore(json!({"floor": highest})).body, json!({"floor": highest}));
+    let above = restore(json!({"floor": highest + 1}));
+    assert!(above.body["error"].as_str().is_some_and(|why| why.contains(&highest.to_string())), "{above:?}");
 }

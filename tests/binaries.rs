@@ -172,6 +172,8 @@ fn logcat_prints_a_line_a_slot() {
     assert!(printed.contains("# snapshot of slot 0: 0 keys, 0 deleted, 0 sessions; entries from 0 on"), "{printed}");
     let missing = logcat(&cluster.directory.path().join("missing"));
     assert!(missing.status.code() == Some(1) && text(&missing.stderr).lines().count() == 1, "{missing:?}");
+    let help = Command::new(env!("CARGO_BIN_EXE_logcat")).arg("--help").output().expect("it runs");
+    assert!(text(&help.stdout).contains("Exit status: 0 printed; 1 could not be read; 2 wrong usage"), "{help:?}");
     let usage = Command::new(env!("CARGO_BIN_EXE_logcat")).output().expect("it runs");
     assert_eq!(usage.status.code(), Some(2));
 }

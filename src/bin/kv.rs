@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 /// Reads and writes keys of a replicated store.
 ///
-/// Exit status: 0 done; 1 refused, certainly not done (for a read: no answer); 2 wrong usage; 3 a version conflict; 4 the outcome is unknown.
+/// Exit status: 0 done; 1 refused, certainly not done (a read: no answer); 2 wrong usage or a malformed request; 3 a version conflict; 4 the outcome is unknown.
 #[derive(Parser)]
 #[command(version = paxos::protocol::VERSION)]
 struct Cli {

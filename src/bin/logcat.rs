@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Prints the log of nodes, one line a slot.
+///
+/// Exit status: 0 printed; 1 could not be read; 2 wrong usage.
 #[derive(Parser)]
 #[command(version = paxos::protocol::VERSION)]
 struct Cli {

@@ -8,7 +8,7 @@ use crate::backup::Parts;
 use crate::object::Object;
 use crate::{KEY_MAX, Machine, Outcome, RESTORE_MAX, Request, VALUE_MAX};
 use futures_util::stream;
-use paxos_model::kv::{Command, Entry, Put, Query, Reply as KvReply, VERSION_MAX, Written};
+use paxos_model::kv::{Command, Entry, FLOOR_MAX, Put, Query, Reply as KvReply, VERSION_MAX, Written};
 use paxos_model::machine::StateMachine;
 use serde::Deserialize;
 use serde_json::json as value;
@@ -92,6 +92,9 @@ impl Service {
         })?;
         let entries = match part {
             Part::Entries(entries) => entries,
+            Part::Floor(to) if to > FLOOR_MAX => {
+                return Err(Fail::new(400, format!("floor is {to}, and may be at most {FLOOR_MAX}")));
+            }
             Part::Floor(to) => {
                 return match self.command(ask, Command::RaiseFloor { to }).await? {
                     KvReply::Collected(floor) => Ok(json(200, &value!({"floor": floor}))),
