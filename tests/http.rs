@@ -388,6 +388,9 @@ fn sessions_let_a_write_be_sent_again_and_be_done_once() {
     for bad in ["0", "x", "-1"] {
         refused(&send(0, bad, "c"), 400, &["paxos-sequence", bad]);
     }
+    for (twice, name) in [("3\r\npaxos-sequence: 4", "paxos-sequence"), ("3\r\npaxos-session: 1.0", "paxos-session")] {
+        refused(&send(0, twice, "c"), 400, &[name, "twice"]);
+    }
     assert_eq!(cluster.ask(2, "DELETE", &format!("/session/{session}"), None).expect("an answer").status, 200);
     refused(&send(0, "3", "c"), 504, &["not open"]);
     assert_eq!(cluster.get(0, "k").expect("an answer").body["ver"], 2);

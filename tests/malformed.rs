@@ -97,6 +97,13 @@ fn what_is_no_request_is_said() {
     ] {
         refused(&sent(&cluster, bytes.as_bytes(), false), 400, words);
     }
+    // More than any body may have, also where that is beyond what a length can be here.
+    for length in [u64::MAX, u64::MAX - 1] {
+        for body in [r#"{"val": "v"}"#, "", &"a: b\r\n".repeat(HEADERS_MAX + 1)] {
+            let request = put("k", &format!("content-length: {length}\r\n"), body);
+            refused(&sent(&cluster, request.as_bytes(), false), 413, &["content-length"]);
+        }
+    }
     // In whatever pieces it comes.
     let mut stream = connect(&cluster);
     stream.set_nodelay(true).expect("it can be set");
@@ -123,6 +130,7 @@ fn heads_are_bounded_and_the_bound_is_said() {
     let headers = |count: usize| get(&("connection: close\r\n".to_owned() + &"a: b\r\n".repeat(count - 2)));
     assert_eq!(sent(&cluster, headers(HEADERS_MAX).as_bytes(), false)[0].status, 200);
     refused(&sent(&cluster, headers(HEADERS_MAX + 1).as_bytes(), false), 431, &[&HEADERS_MAX.to_string()]);
+    refused(&sent(&cluster, get(&format!("{}: b\r\n", "a".repeat(1 << 16))).as_bytes(), false), 431, &["head"]);
     let long = |length: usize| {
         let without = get("connection: close\r\na: \r\n").len();
         get(&format!("connection: close\r\na: {}\r\n", "b".repeat(length - without)))

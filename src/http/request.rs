@@ -199,7 +199,11 @@ impl Ask {
     }
 
     fn header(&self, name: &str) -> Result<Option<&str>, Fail> {
-        let text = self.headers.get(name).map(warp::http::HeaderValue::to_str).transpose();
+        let mut all = self.headers.get_all(name).iter();
+        let text = all.next().map(warp::http::HeaderValue::to_str).transpose();
+        if all.next().is_some() {
+            return Err(Fail::new(400, format!("the header {name} is given twice")));
+        }
         text.map_err(|_| Fail::new(400, format!("the header {name} is not text")))
     }
 

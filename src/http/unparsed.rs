@@ -58,6 +58,8 @@ pub(super) fn reason(error: &hyper::Error, status: Option<u16>, left: &[u8]) -> 
     let why = |status, why: String| Some(Fail::new(status, why));
     match status {
         Some(414) => why(414, format!("the target of the request is longer than {TARGET_MAX} bytes")),
+        // hyper says the same of a length that is beyond its numbers. Only a head that could not be taken is still there.
+        Some(431) if !is_head(left) => why(413, "the content-length is more than any body may have".into()),
         Some(431) => why(
             431,
             format!("the request's head is longer than {HEAD_MAX} bytes, or has more than {HEADERS_MAX} headers"),
@@ -70,6 +72,13 @@ pub(super) fn reason(error: &hyper::Error, status: Option<u16>, left: &[u8]) -> 
         None if error.is_incomplete_message() && !left.is_empty() => why(400, "the request's head broke off".into()),
         None => None,
     }
+}
+
+/// Whether `bytes` begin with a head, be it too long for its end to be there.
+fn is_head(bytes: &[u8]) -> bool {
+    let first = bytes.split(|byte| *byte == b'\n').find(|line| !line.trim_ascii().is_empty());
+    let version = b" HTTP/1.";
+    bytes.len() >= HEAD_MAX || first.is_some_and(|line| line.windows(version.len()).any(|part| part == version))
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Muted<S> {
