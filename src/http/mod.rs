@@ -148,7 +148,8 @@ fn outcome(status: u16) -> &'static str {
 
 /// All routes.
 fn routes(service: Service) -> impl Filter<Extract = (Reply,), Error = Rejection> + Clone {
-    warp::any().and(request::ask(service.timeout_ms)).then(move |ask: Ask| {
+    let room = Arc::new(Semaphore::new(request::BODIES_BYTES));
+    warp::any().and(request::ask(service.timeout_ms, room)).then(move |ask: Ask| {
         let service = service.clone();
         async move {
             let place = Place::of(&ask.path);

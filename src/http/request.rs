@@ -10,8 +10,10 @@ use paxos_model::replica::message::{OperationId, SessionId};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use warp::http::{HeaderMap, Method};
 use warp::path::FullPath;
@@ -21,6 +23,8 @@ use warp::{Filter, Rejection};
 const BODY_MAX: usize = 6 * VALUE_MAX + 4096;
 /// As much of a body is read at most, to say that it is too long.
 const BODY_READ_MAX: usize = 4 * BODY_MAX;
+/// Bytes of bodies that are kept at a time, of those that still arrive too: a body is kept until its request is answered.
+pub(super) const BODIES_BYTES: usize = 256 << 20;
 
 /// The header that names a client's session, as `slot.position`.
 pub(super) const SESSION: &str = "paxos-session";
@@ -39,7 +43,14 @@ pub(super) struct Ask {
     pub(super) until: Instant,
     query: Result<BTreeMap<String, String>, Fail>,
     headers: HeaderMap,
-    body: Result<Vec<u8>, Fail>,
+    body: Result<Body, Fail>,
+}
+
+/// A body, and its share of what is kept of bodies.
+#[derive(Debug, Default)]
+struct Body {
+    bytes: Vec<u8>,
+    share: Option<OwnedSemaphorePermit>,
 }
 
 /// The body of a `PUT`.
@@ -54,24 +65,25 @@ pub(super) struct PutBody {
     key: Option<String>,
 }
 
-/// Takes any request; `default_ms` is how long one may take that does not say so.
-pub(super) fn ask(default_ms: u32) -> impl Filter<Extract = (Ask,), Error = Rejection> + Clone {
+/// Takes any request; `default_ms` is how long one may take that does not say so, and `room` is for bytes of bodies.
+pub(super) fn ask(default_ms: u32, room: Arc<Semaphore>) -> impl Filter<Extract = (Ask,), Error = Rejection> + Clone {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::method()
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
-        .then(move |method, path: FullPath, query: String, headers, body| async move {
+        .and(warp::any().map(move || room.clone()))
+        .then(move |method, path: FullPath, query: String, headers, body, room: Arc<Semaphore>| async move {
             let begin = Instant::now();
             let query = parameters(&query);
             let time = query.as_ref().map_err(Clone::clone).and_then(|query| timeout_ms(query, default_ms));
             let until = begin + Duration::from_millis(time.as_ref().map_or(default_ms, |time| *time).into());
             let late = || Fail::new(408, "the body did not arrive in time; the request was not carried out");
-            let body = timeout_at(until, read(body)).await.unwrap_or_else(|_| Err(late()));
+            let body = timeout_at(until, read(body, &room)).await.unwrap_or_else(|_| Err(late()));
             let query = time.and(query);
             metrics::counter!("paxos_http_received_bytes_total")
-                .increment(body.as_ref().map_or(0, |body| body.len() as u64));
+                .increment(body.as_ref().map_or(0, |body| body.bytes.len() as u64));
             Ask { method, path: path.as_str().to_owned(), begin, until, query, headers, body }
         })
 }
@@ -85,28 +97,44 @@ fn timeout_ms(query: &BTreeMap<String, String>, default: u32) -> Result<u32, Fai
     })
 }
 
-/// Reads a body. Of one that is too long somewhat more is read and thrown away, so that the client is there to hear the answer.
-async fn read<B: Buf>(body: impl Stream<Item = Result<B, warp::Error>>) -> Result<Vec<u8>, Fail> {
-    let mut body = std::pin::pin!(body);
-    let mut bytes = Vec::new();
+/// Reads a body into what is left of `room`. Of one that is too long, or for which there is no room, more is read and thrown away, so
+/// that the client is there to hear the answer.
+async fn read<B: Buf, E: Display>(
+    arriving: impl Stream<Item = Result<B, E>>,
+    room: &Arc<Semaphore>,
+) -> Result<Body, Fail> {
+    let mut arriving = std::pin::pin!(arriving);
+    let mut kept = Some(Body::default());
     let mut length = 0;
-    while let Some(chunk) = body.next().await {
+    while let Some(chunk) = arriving.next().await {
         let mut chunk = chunk.map_err(|error| Fail::new(400, format!("the body broke off: {error}")))?;
         length += chunk.remaining();
         if length > BODY_READ_MAX {
             break;
         }
-        while length <= BODY_MAX && chunk.has_remaining() {
-            let part = chunk.chunk();
-            bytes.extend_from_slice(part);
-            let taken = part.len();
-            chunk.advance(taken);
-        }
+        kept = kept.filter(|_| length <= BODY_MAX).and_then(|mut body| {
+            let count = u32::try_from(chunk.remaining()).ok()?;
+            let share = room.clone().try_acquire_many_owned(count).ok()?;
+            match &mut body.share {
+                Some(earlier) => earlier.merge(share),
+                none => *none = Some(share),
+            }
+            while chunk.has_remaining() {
+                let part = chunk.chunk();
+                body.bytes.extend_from_slice(part);
+                let taken = part.len();
+                chunk.advance(taken);
+            }
+            Some(body)
+        });
     }
     if length > BODY_MAX {
         return Err(Fail::new(413, format!("the body is longer than {BODY_MAX} bytes")));
     }
-    Ok(bytes)
+    let why = || {
+        format!("the node keeps {BODIES_BYTES} bytes of bodies, as many as it takes; the request was not carried out")
+    };
+    kept.ok_or_else(|| Fail::new(503, why()))
 }
 
 /// Every `%` must begin an escape, and what comes out must be UTF-8.
@@ -222,7 +250,7 @@ impl Ask {
     }
 
     pub(super) fn body(&self) -> Result<&[u8], Fail> {
-        self.body.as_deref().map_err(Clone::clone)
+        self.body.as_ref().map(|body| &*body.bytes).map_err(Clone::clone)
     }
 
     /// The body of a `PUT` to `key`.
@@ -247,4 +275,30 @@ impl Ask {
 
 fn version_too_high() -> Fail {
     Fail::new(400, format!("ver may be at most {VERSION_MAX}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+
+    fn chunks(sizes: &[usize]) -> impl Stream<Item = Result<&'static [u8], &'static str>> {
+        stream::iter(sizes.iter().map(|size| Ok(&[7; 1000][..*size])).collect::<Vec<_>>())
+    }
+
+    #[tokio::test]
+    async fn bodies_are_bounded_together_and_give_their_room_back() {
+        let room = Arc::new(Semaphore::new(1000));
+        let first = read(chunks(&[300, 300]), &room).await.expect("there is room");
+        assert_eq!((first.bytes.len(), room.available_permits()), (600, 400));
+        assert_eq!(read(chunks(&[300, 300]), &room).await.expect_err("there is none").status, 503);
+        assert_eq!(room.available_permits(), 400, "what it had taken is given back");
+        let second = read(chunks(&[400]), &room).await.expect("there is room");
+        assert_eq!(read(chunks(&[]), &room).await.expect("it takes none").bytes.len(), 0);
+        drop((first, second));
+        assert_eq!(room.available_permits(), 1000);
+        let broken = stream::iter([Ok(&[7; 10][..]), Err("gone")]);
+        assert_eq!(read(broken, &room).await.expect_err("it broke off").status, 400);
+        assert_eq!(room.available_permits(), 1000);
+    }
 }
