@@ -12,8 +12,6 @@ use std::sync::Arc;
 pub(super) enum Order {
     /// Make the batch durable and release it.
     Commit(Batch),
-    /// Tell what is on the disk.
-    Load,
     /// Tell whether there is room again.
     Probe,
 }
@@ -23,11 +21,16 @@ pub(super) enum Report {
     /// The batch is durable and released; here is what it says to its own node, and how full the store is.
     Committed(Vec<Msg>, Usage),
     /// There is no room: nothing of the batch was written or released.
-    Full(String),
+    Full {
+        /// Why.
+        why: String,
+        /// What was to be saved.
+        failed: Stored,
+        /// What is on the disk.
+        stored: Option<Stored>,
+    },
     /// The node must stop: it is not known what is on the disk, or it cannot be read.
     Failed(String),
-    /// What is on the disk.
-    Loaded(Option<Stored>),
     /// Whether there is room, and how full the store is.
     Room(bool, Usage),
 }
@@ -43,14 +46,13 @@ pub(super) fn work<S: Store>(mut store: S, outlet: &Arc<Outlet>, orders: &Receiv
                 metrics::histogram!("paxos_commit_seconds").record(begin.elapsed());
                 match committed {
                     Ok(()) => Report::Committed(outlet.release(batch.after), store.usage()),
-                    Err(CommitError::Full(why)) => Report::Full(why),
+                    Err(CommitError::Full(why)) => match store.load() {
+                        Ok(stored) => Report::Full { why, failed: value.clone(), stored },
+                        Err(error) => Report::Failed(error.to_string()),
+                    },
                     Err(error @ CommitError::Failed(_)) => Report::Failed(error.to_string()),
                 }
             }
-            Order::Load => match store.load() {
-                Ok(value) => Report::Loaded(value),
-                Err(error) => Report::Failed(error.to_string()),
-            },
             Order::Probe => Report::Room(store.has_room(), store.usage()),
         };
         if reports.send(report).is_err() {

@@ -1,11 +1,11 @@
 //! What the loop knows about the room in its store.
 //!
 //! The store is *nearly full* from a tenth before its limit on: then clients' values are refused, and deletes are taken. It is
-//! *full* when a commit failed for want of room: then the replica begins anew from what is stored, and what would have to be
-//! saved is dropped, as if it were lost on the way, until a look at the store finds room.
+//! *full* when a commit failed for want of room: then the replica begins anew from what is stored, and what needs as much room or
+//! more is dropped, as if it were lost on the way, until a look at the store finds room. Deletes need less than values.
 
 use crate::Stored;
-use crate::storage::{Usage, needs_room};
+use crate::storage::{Needs, Usage};
 use std::time::{Duration, Instant};
 
 /// The first and the longest pause before the store is looked at again.
@@ -20,10 +20,10 @@ pub(super) struct Room {
 
 struct Full {
     until: Instant,
-    /// What is in the store. What needs no more room can be saved even now, since a store keeps a little for that.
+    /// What was in the store then.
     stored: Stored,
-    /// Whether even that failed.
-    wholly: bool,
+    /// What there was no room for. For what needs less a store keeps a little.
+    lacks: Needs,
 }
 
 impl Room {
@@ -31,7 +31,7 @@ impl Room {
         Room { usage, full: None, pause: PAUSE.0 }
     }
 
-    /// Whether inputs that would save are dropped.
+    /// Whether inputs may have to be dropped for what they would save.
     pub(super) fn is_full(&self) -> bool {
         self.full.is_some()
     }
@@ -43,13 +43,15 @@ impl Room {
 
     /// Whether `value` would not fit.
     pub(super) fn lacks_room_for(&self, value: &Stored) -> bool {
-        self.full.as_ref().is_some_and(|full| full.wholly || needs_room(&full.stored, value))
+        self.full.as_ref().is_some_and(|full| Needs::of(&full.stored, value) >= full.lacks)
     }
 
-    /// The store was found full with `stored` in it; or, if it was full before, without room for anything at all.
-    pub(super) fn found_full(&mut self, stored: Option<&Stored>, now: Instant) {
-        self.full =
-            Some(Full { until: now + self.pause, stored: stored.cloned().unwrap_or_default(), wholly: self.is_full() });
+    /// The store, with `stored` in it, had no room for `failed`.
+    pub(super) fn found_full(&mut self, stored: Option<&Stored>, failed: &Stored, now: Instant) {
+        let stored = stored.cloned().unwrap_or_default();
+        let needs = Needs::of(&stored, failed);
+        let lacks = self.full.as_ref().map_or(needs, |full| needs.min(full.lacks));
+        self.full = Some(Full { until: now + self.pause, stored, lacks });
         self.pause = (self.pause * 2).min(PAUSE.1);
     }
 
@@ -92,35 +94,30 @@ mod tests {
     use super::*;
     use crate::Machine;
     use paxos_model::replica::durable::Durable;
-    use paxos_model::replica::executor::Executor;
     use paxos_model::replica::message::Entry;
-    use paxos_model::replica::snapshot::Arriving;
     use std::sync::Arc;
 
     #[test]
-    fn a_full_store_takes_what_leaves_log_and_snapshots_alone() {
+    fn a_full_store_takes_what_needs_less_room() {
         let now = Instant::now();
         let mut room = Room::new(Usage { used: 10, limit: 100 });
-        let mut stored = Durable::default();
-        stored.log.insert(0, Entry::Noop);
-        let stored = Arc::new(stored);
-        assert!(!room.refuses_values() && !room.lacks_room_for(&stored));
-        room.found_full(Some(&stored), now);
-        let mut marks = Durable::clone(&stored);
-        marks.incarnation += 1;
-        assert!(!room.lacks_room_for(&Arc::new(marks.clone())));
-        let changes: [fn(&mut Durable<Machine>); 3] = [
-            |value| value.log.insert(1, Entry::Noop).map_or((), drop),
-            |value| value.snapshot.applied = 1,
-            |value| value.arriving = Some(Arriving { executor: Executor::default(), after: None }),
-        ];
-        for change in changes {
-            let mut value = marks.clone();
+        let stored: Stored = Arc::default();
+        let changed = |change: fn(&mut Durable<Machine>)| {
+            let mut value = Durable::clone(&stored);
             change(&mut value);
-            assert!(room.lacks_room_for(&Arc::new(value)) && room.refuses_values());
-        }
-        room.found_full(Some(&stored), now);
-        assert!(room.lacks_room_for(&stored), "not even for that");
+            Arc::new(value)
+        };
+        let marks = changed(|value| value.incarnation += 1);
+        let entry = changed(|value| drop(value.log.insert(1, Entry::Noop)));
+        let snapshot = changed(|value| value.snapshot.applied = 1);
+        assert!(!room.refuses_values() && !room.lacks_room_for(&snapshot));
+        room.found_full(Some(&stored), &snapshot, now);
+        assert!(room.lacks_room_for(&snapshot) && room.refuses_values());
+        assert!(!room.lacks_room_for(&entry) && !room.lacks_room_for(&marks));
+        room.found_full(Some(&stored), &entry, now);
+        assert!(room.lacks_room_for(&snapshot) && room.lacks_room_for(&entry) && !room.lacks_room_for(&marks));
+        room.found_full(Some(&stored), &marks, now);
+        assert!(room.lacks_room_for(&marks), "not even for that");
         let first = room.next_look().unwrap();
         room.looked(false, Usage { used: 95, limit: 100 }, first);
         assert!(room.next_look().unwrap() - first > first - now, "it looks less and less often");

@@ -323,20 +323,22 @@ impl Running {
                 self.mine.extend(mine);
                 self.room.committed(usage);
             }
-            Report::Full(why) => {
-                tracing::warn!(%why, "the store is full: this node goes on from what is stored, and saves nothing for now");
-                self.order(Order::Load);
+            Report::Full { why, failed, stored } => {
+                self.room.found_full(stored.as_ref(), &failed, now());
+                self.begin_anew(stored, &why);
             }
-            Report::Loaded(stored) => self.begin_anew(stored),
             Report::Room(room, usage) => self.room.looked(room, usage, now()),
             Report::Failed(why) => return Err(why),
         }
         Ok(())
     }
 
-    /// Goes on from `stored`, as after a crash: nothing that was stepped since is seen. The store is full.
-    fn begin_anew(&mut self, stored: Option<Stored>) {
-        self.room.found_full(stored.as_ref(), now());
+    /// Goes on from `stored`, as after a crash: nothing that was stepped since is seen.
+    fn begin_anew(&mut self, stored: Option<Stored>, why: &str) {
+        tracing::warn!(
+            why,
+            "the store is full: this node goes on from what is stored, and drops what needs so much room"
+        );
         self.batch = Batch::default();
         self.mine.clear();
         self.state = Some(recover(&self.replica, self.id, stored, &mut self.timers, &mut self.batch));
@@ -412,7 +414,7 @@ impl Running {
             let next = self.clients.next_due().map_or(end, |at| at.min(end));
             match self.reports.recv_deadline(next) {
                 Ok(Report::Failed(why)) => return Err(why),
-                Ok(Report::Full(_)) => {
+                Ok(Report::Full { .. }) => {
                     self.disk = Disk::Idle;
                     return Ok(());
                 }

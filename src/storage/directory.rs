@@ -29,19 +29,24 @@ pub(super) fn reserve(path: &Path) -> std::io::Result<()> {
     taken
 }
 
+/// Whether the disk has room for so many bytes: they are written, and given up again.
+pub(super) fn probe(path: &Path, bytes: u64) -> std::io::Result<()> {
+    const PIECE: [u8; 16 << 10] = [1; 16 << 10];
+    let mut file = tempfile::tempfile_in(path)?;
+    for _ in 0..bytes.div_ceil(PIECE.len() as u64) {
+        file.write_all(&PIECE)?;
+    }
+    file.sync_all()
+}
+
 /// Whether `error` says that the disk is full. LMDB calls it an input or output error where only a part of its pages could be written;
 /// then it is asked whether there is room. It drops a transaction whose pages were not all written and synced, and nothing that was
 /// committed depends on those; where a meta page fails, it refuses every further transaction. So nothing is lost by going on.
 pub(super) fn lacks_room(path: &Path, error: &std::io::Error) -> bool {
     const INPUT_OUTPUT: i32 = 5;
     let full = |kind| matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-    let asked = || {
-        let mut probe = tempfile::tempfile_in(path)?;
-        probe.write_all(&[1; 16 << 10])?;
-        probe.sync_all()
-    };
     full(error.kind())
-        || error.raw_os_error() == Some(INPUT_OUTPUT) && asked().is_err_and(|error: std::io::Error| full(error.kind()))
+        || error.raw_os_error() == Some(INPUT_OUTPUT) && probe(path, 1).is_err_and(|error| full(error.kind()))
 }
 
 /// LMDB maps its table of readers and writes it there: on a full disk the process would end with SIGBUS, were it not there before.

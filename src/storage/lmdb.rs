@@ -9,10 +9,12 @@
 #![allow(clippy::disallowed_types, reason = "this is where files are")]
 
 use super::codec::decode;
-use super::directory::{self, LOCK, Lock, RESERVE, RESERVE_BYTES, lacks_room, reserve, reserve_readers, unusable};
+use super::directory::{
+    self, LOCK, Lock, RESERVE, RESERVE_BYTES, lacks_room, probe, reserve, reserve_readers, unusable,
+};
 use super::identity::{FORMAT, Identity};
 use super::trees::{self, IDENTITY, MARKS, Read, STAMP, Trees};
-use super::{CommitError, OpenError, Store, Usage, logs_values, needs_room, pages};
+use super::{CommitError, Needs, OpenError, Store, Usage, pages};
 use crate::Stored;
 use heed::{Env, EnvFlags, EnvOpenOptions, MdbError, WithoutTls};
 use paxos_model::replica::durable::Durable;
@@ -41,8 +43,31 @@ pub struct LmdbStore {
     /// Whether its snapshot is in the second set of trees.
     second: bool,
     usage: Usage,
+    /// What the disk had no room for, if the last commit failed for that.
+    lack: Option<Lack>,
     /// Held as long as the store is open, so that no other process opens it for writing.
     _lock: Lock,
+}
+
+/// A commit for which the disk had no room.
+struct Lack {
+    /// What was free within the file. It was not enough.
+    inside: u64,
+    /// About how much the commit needed, in bytes.
+    bytes: u64,
+}
+
+/// Why a commit failed.
+enum Failure {
+    /// It would be above the configured limit.
+    Limit(String),
+    Heed(heed::Error),
+}
+
+impl From<heed::Error> for Failure {
+    fn from(error: heed::Error) -> Failure {
+        Failure::Heed(error)
+    }
 }
 
 impl LmdbStore {
@@ -72,7 +97,17 @@ impl LmdbStore {
         // Or the handles of the databases would end with it.
         txn.commit().map_err(|error| damaged(error.to_string()))?;
         let usage = Usage { used, limit: bytes_max as u64 };
-        Ok(LmdbStore { path: path.into(), identity, env, trees, committed: None, second: false, usage, _lock: lock })
+        Ok(LmdbStore {
+            path: path.into(),
+            identity,
+            env,
+            trees,
+            committed: None,
+            second: false,
+            usage,
+            lack: None,
+            _lock: lock,
+        })
     }
 
     /// Whether anything was ever committed to it.
@@ -106,11 +141,25 @@ impl Store for LmdbStore {
     }
 
     fn commit(&mut self, value: &Stored) -> Result<(), CommitError> {
-        let committed = self.try_commit(value);
-        if matches!(committed, Err(CommitError::Full(_))) {
+        let used = self.usage.used;
+        let Err(failure) = self.try_commit(value) else { return Ok(()) };
+        let grown = std::mem::replace(&mut self.usage.used, used).saturating_sub(used);
+        self.lack = None;
+        let error = match failure {
+            Failure::Limit(why) => CommitError::Full(why),
+            Failure::Heed(error) => {
+                let on_disk = matches!(error, heed::Error::Io(_));
+                let error = commit_error(&self.path, error);
+                if on_disk && matches!(error, CommitError::Full(_)) {
+                    self.lack = Some(Lack { inside: self.inside(), bytes: 2 * grown + RESERVE_BYTES as u64 });
+                }
+                error
+            }
+        };
+        if matches!(error, CommitError::Full(_)) {
             let _ = fs::remove_file(self.path.join(RESERVE));
         }
-        committed
+        Err(error)
     }
 
     fn usage(&self) -> Usage {
@@ -120,28 +169,46 @@ impl Store for LmdbStore {
     fn has_room(&mut self) -> bool {
         // A little is enough: values may be refused anew, but what makes room for them must not be.
         let little = (RESERVE_BYTES as u64).min(self.usage.limit / 40);
-        self.usage.used + little <= self.usage.limit && reserve(&self.path).is_ok()
+        if self.usage.used + little > self.usage.limit {
+            return false;
+        }
+        let Some(lack) = &self.lack else { return reserve(&self.path).is_ok() };
+        // Not the reserve alone, which was just given up; or what was given up within the file, where no reserve is needed.
+        let room = probe(&self.path, RESERVE_BYTES as u64 + lack.bytes).is_ok() && reserve(&self.path).is_ok()
+            || self.inside() >= lack.inside + lack.bytes;
+        if room {
+            self.lack = None;
+        }
+        room
     }
 }
 
 impl LmdbStore {
-    fn try_commit(&mut self, value: &Stored) -> Result<(), CommitError> {
-        let failed = |error| commit_error(&self.path, error);
-        let mut txn = self.env.write_txn().map_err(failed)?;
+    /// Leaves in `usage` what the value takes or would have taken.
+    fn try_commit(&mut self, value: &Stored) -> Result<(), Failure> {
+        let mut txn = self.env.write_txn()?;
         let empty = Durable::default();
-        let before = self.committed.as_deref();
-        let second = self.trees.write(&mut txn, (before.unwrap_or(&empty), self.second), value).map_err(failed)?;
-        let used = self.trees.used(&txn).map_err(failed)?;
-        let before = before.unwrap_or(&empty);
-        let limit = if logs_values(before, value) { self.usage.limit_of_values() } else { self.usage.limit };
-        if used > limit && needs_room(before, value) {
-            return Err(CommitError::Full(format!("it would hold {used} bytes, and may hold {limit} of this sort")));
+        let before = self.committed.as_deref().unwrap_or(&empty);
+        let second = self.trees.write(&mut txn, (before, self.second), value)?;
+        let used = self.trees.used(&txn)?;
+        self.usage.used = used;
+        let limit = match Needs::of(before, value) {
+            Needs::Values => self.usage.limit_of_values(),
+            Needs::Snapshot | Needs::Entries => self.usage.limit,
+            Needs::Marks => u64::MAX,
+        };
+        if used > limit {
+            return Err(Failure::Limit(format!("it would hold {used} bytes, and may hold {limit} of this sort")));
         }
-        txn.commit().map_err(failed)?;
+        txn.commit()?;
         self.committed = Some(value.clone());
         self.second = second;
-        self.usage.used = used;
         Ok(())
+    }
+
+    /// How much of the file nothing of what is stored takes, in bytes.
+    fn inside(&self) -> u64 {
+        self.env.real_disk_size().map_or(0, |bytes| bytes.saturating_sub(self.usage.used))
     }
 }
 

@@ -10,6 +10,7 @@ mod directory;
 pub mod identity;
 pub mod lmdb;
 pub mod memory;
+mod needs;
 mod pages;
 mod sets;
 #[cfg(test)]
@@ -18,11 +19,9 @@ mod snapshots;
 mod tests;
 mod trees;
 
-use crate::{Command, Machine, Stored};
+use crate::Stored;
 use identity::Identity;
-use imbl::ordmap::DiffItem;
-use paxos_model::replica::durable::Durable;
-use paxos_model::replica::message::{Act, Operation};
+pub(crate) use needs::{Needs, brings_values};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -37,43 +36,15 @@ pub trait Store: Send + 'static {
     /// What was committed last; none if nothing ever was. Reads all of it: for the start, and after a failed commit.
     fn load(&mut self) -> Result<Option<Stored>, OpenError>;
 
-    /// Makes `value` durable, all of it or none. A store that has no more room for the log and the snapshot keeps a little for
-    /// the marks beside them, as far as that is up to it.
+    /// Makes `value` durable, all of it or none. A store that has no more room for values keeps a little for what needs less, as far
+    /// as that is up to it.
     fn commit(&mut self, value: &Stored) -> Result<(), CommitError>;
 
     /// How much of the store is taken.
     fn usage(&self) -> Usage;
 
-    /// Whether a commit may succeed again after one found no room.
+    /// Whether such a commit as found no room last may succeed now.
     fn has_room(&mut self) -> bool;
-}
-
-/// Whether a store that holds `before` needs room for `value`: for its log, its snapshot, or what arrives of another. Marks need none.
-pub(crate) fn needs_room(before: &Durable<Machine>, value: &Durable<Machine>) -> bool {
-    let arriving = |stored: &Durable<Machine>| {
-        stored.arriving.as_ref().map(|arriving| (arriving.executor.applied, arriving.after.clone()))
-    };
-    !value.log.ptr_eq(&before.log)
-        || value.snapshot.applied != before.snapshot.applied
-        || arriving(value) != arriving(before)
-}
-
-/// Whether an act brings values. What brings none is small.
-pub(crate) fn brings_values(act: &Act<Command>) -> bool {
-    matches!(act, Act::Apply(Command::Write { puts, .. }) if puts.iter().any(|put| !put.val.is_empty()))
-}
-
-/// Whether `value` has entries with values in its log that `before` has not.
-fn logs_values(before: &Durable<Machine>, value: &Durable<Machine>) -> bool {
-    before.log.diff(&value.log).any(|change| match change {
-        DiffItem::Add(_, entry) | DiffItem::Update { new: (_, entry), .. } => {
-            entry.operations().iter().any(|operation| match operation {
-                Operation::InSession { act, .. } => brings_values(act),
-                Operation::Open { .. } => false,
-            })
-        }
-        DiffItem::Remove(..) => false,
-    })
 }
 
 /// How much of a store is taken, in bytes.
