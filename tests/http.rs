@@ -55,6 +55,8 @@ fn entries_are_written_read_deleted_and_conflict() {
         ("POST", json!({"val": "e", "ver": 0}), (409, "", 6)),
         ("PUT", json!({"val": "e", "ver": VERSION_MAX}), (200, "e", VERSION_MAX)),
         ("PUT", json!({"val": "f"}), (409, "e", VERSION_MAX)),
+        ("DELETE", json!(null), (200, "", VERSION_MAX)),
+        ("PUT", json!({"val": "f"}), (409, "", VERSION_MAX)),
     ] {
         let (status, val, ver) = expected;
         let found = ask(&cluster, method, "/kvstore/k", Some(body.clone()));

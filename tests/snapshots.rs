@@ -1,4 +1,5 @@
-//! Real nodes whose logs are short: they stay so, and a node that was away is brought up by a snapshot, also when it is killed meanwhile.
+//! Real nodes whose logs are short: they stay so, and a node that was away is brought up by a snapshot, also when it, or whoever sends
+//! it, is killed meanwhile, and while others write more than is kept for it.
 
 mod support;
 
@@ -6,6 +7,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 use support::{Cluster, until};
 
 const SNAPSHOT_EVERY: u64 = 16;
@@ -14,6 +17,8 @@ const TAIL: u64 = 8;
 const LOG_MAX: u64 = SNAPSHOT_EVERY + TAIL + 64;
 const CLIENTS: usize = 8;
 const KEYS: usize = 16;
+/// How long a node may take to be brought up, and a cluster to go on.
+const BROUGHT_UP: Duration = Duration::from_secs(10);
 
 /// The last value of each key.
 type Last = BTreeMap<String, String>;
@@ -66,13 +71,26 @@ fn logs_are_short(cluster: &Cluster) {
     });
 }
 
+/// How many bytes nodes 0 and 1 take in memory, and on the disk.
+fn takes(cluster: &Cluster) -> [(u64, u64); 2] {
+    [0, 1].map(|node| {
+        let told = std::fs::read_to_string(format!("/proc/{}/status", cluster.pid(node))).expect("a process");
+        let line = told.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("what it takes");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        let file = std::fs::metadata(cluster.data(node).join("data.mdb")).expect("a store");
+        (kib << 10, file.len())
+    })
+}
+
 /// Waits until `node` has taken over a snapshot: it keeps no entry of those that it lacked, from slot `had` on.
 fn caught_up(cluster: &Cluster, node: usize, had: u64) {
     let decided = status(cluster, 0, "/decided");
+    let begin = Instant::now();
     until("it to catch up", || {
         let status = cluster.status(node)?;
         (number(&status, "/applied") >= decided).then_some(())
     });
+    assert!(begin.elapsed() < BROUGHT_UP, "caught up after {:?}", begin.elapsed());
     let (snapshot, first) = (status(cluster, node, "/snapshot"), status(cluster, node, "/first"));
     assert!(snapshot > had && first > had, "a snapshot of slot {snapshot}, entries from {first} on; it had {had}");
 }
@@ -113,7 +131,14 @@ fn a_node_that_was_away_is_brought_up_by_a_snapshot_even_if_it_is_killed_meanwhi
     write_much(&cluster, 0..2, &mut last);
     let had = status(&cluster, 2, "/decided");
     assert!(cluster.terminate(2).success());
-    write_much(&cluster, 2..25, &mut last);
+    write_much(&cluster, 2..5, &mut last);
+    let early = takes(&cluster);
+    write_much(&cluster, 5..25, &mut last);
+    let late = takes(&cluster);
+    println!("bytes in memory and on the disk: {early:?}, and five times the writes later {late:?}");
+    for (early, late) in early.into_iter().zip(late) {
+        assert!(late.0 < early.0 + (16 << 20) && late.1 < 2 * early.1, "{early:?}, then {late:?}");
+    }
     assert!(status(&cluster, 0, "/decided") > had + 3 * LOG_MAX);
     logs_are_short(&cluster);
     cluster.start(2);
@@ -150,4 +175,106 @@ fn a_node_that_was_away_is_brought_up_by_a_snapshot_even_if_it_is_killed_meanwhi
     cluster.kill(2);
     cluster.start(2);
     agree(&cluster, 2, &last);
+}
+
+/// Three nodes with short logs and 130 MB of values, of which node 2 was killed in the middle of receiving them; with what it had.
+fn in_the_middle() -> Cluster {
+    let mut cluster = Cluster::started(
+        3,
+        &[("snapshot_every", json!(SNAPSHOT_EVERY)), ("tail", json!(TAIL)), ("cluster", json!("middle"))],
+    );
+    cluster.leader(0);
+    until("a middle", || {
+        cluster.kill(2);
+        for number in 0..220 {
+            write(&cluster, number, &format!("large-{number:03}"), &format!("{number:03}").repeat(200_000));
+        }
+        logs_are_short(&cluster);
+        cluster.start(2);
+        let decided = status(&cluster, 0, "/decided");
+        until("it to receive or to have caught up", || {
+            let arrives = arriving(&cluster, 2).is_some();
+            (arrives || status(&cluster, 2, "/applied") >= decided).then_some(arrives)
+        })
+        .then_some(())
+    });
+    cluster
+}
+
+/// How long it takes until `node` has a write acknowledged.
+fn writes_again(cluster: &Cluster, node: usize) {
+    let begin = Instant::now();
+    until("a write", || cluster.put(node, "after", "x", None).filter(|answer| answer.status == 200));
+    println!("a write after {:?}", begin.elapsed());
+    assert!(begin.elapsed() < BROUGHT_UP, "a write after {:?}", begin.elapsed());
+}
+
+#[test]
+fn a_leader_that_is_killed_while_it_sends_a_snapshot_leaves_a_cluster_that_goes_on() {
+    let mut cluster = in_the_middle();
+    let leader = cluster.leader(0);
+    assert!(leader < 2, "node 2 was away");
+    cluster.kill(leader);
+    writes_again(&cluster, 1 - leader);
+    cluster.start(leader);
+    caught_up(&cluster, 2, 0);
+}
+
+#[test]
+fn a_node_that_had_begun_to_receive_what_nobody_keeps_any_more_is_brought_up_when_it_is_needed() {
+    let mut cluster = in_the_middle();
+    cluster.kill(2);
+    // Nothing is kept for it any more.
+    logs_are_short(&cluster);
+    let other = 1 - cluster.leader(0);
+    cluster.kill(other);
+    cluster.start(2);
+    writes_again(&cluster, 1 - other);
+    assert_eq!(arriving(&cluster, 2), None, "it votes, so it has caught up");
+}
+
+/// A quarter of such a store may be kept of the log for a node that is behind, which is a fraction of a second's writes.
+#[test]
+fn a_node_is_brought_up_while_others_write_without_a_pause_more_than_is_kept_for_it() {
+    let mut cluster = Cluster::started(
+        3,
+        &[("snapshot_every", json!(SNAPSHOT_EVERY)), ("tail", json!(TAIL)), ("store_max_mib", json!(96))],
+    );
+    let value = "v".repeat(100_000);
+    for number in 0..300 {
+        write(&cluster, number, &format!("large-{number}"), &value);
+    }
+    let mut had = status(&cluster, 2, "/decided");
+    cluster.kill(2);
+    let (stop, written) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let stores = cluster.stores.clone();
+    std::thread::scope(|scope| {
+        for client in 0..6 {
+            let (stop, written, value, stores) = (&stop, &written, &value, &stores);
+            scope.spawn(move || {
+                let mut number = client;
+                while !stop.load(Ordering::Relaxed) {
+                    number += 1;
+                    let url = format!("http://{}/kvstore/large-{}", stores[number % 2], number % 300);
+                    let told = support::request(&url, "PUT", Some(json!({"val": value})));
+                    written.fetch_add(usize::from(told.is_some_and(|told| told.status == 200)), Ordering::Relaxed);
+                }
+            });
+        }
+        let brought_up = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for _ in 0..3 {
+                let before = written.load(Ordering::Relaxed);
+                until("writes", || (written.load(Ordering::Relaxed) > before + 200).then_some(()));
+                cluster.start(2);
+                let before = written.load(Ordering::Relaxed);
+                caught_up(&cluster, 2, had);
+                println!("{} writes meanwhile", written.load(Ordering::Relaxed) - before);
+                had = status(&cluster, 2, "/decided");
+                cluster.kill(2);
+            }
+        }));
+        stop.store(true, Ordering::Relaxed);
+        brought_up
+    })
+    .unwrap_or_else(|failed| std::panic::resume_unwind(failed));
 }

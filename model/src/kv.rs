@@ -37,7 +37,8 @@ pub struct Put {
     pub key: Arc<str>,
     /// The value; the empty one deletes.
     pub val: Arc<str>,
-    /// The version; without it the next one, whatever the present one is.
+    /// The version; without it the next one, whatever the present one is. After [`VERSION_MAX`] there is none: then only what deletes is
+    /// applied, and leaves that version.
     pub ver: Option<u64>,
 }
 
@@ -179,10 +180,14 @@ impl Kv {
 
     fn write(&mut self, put: &Put) -> Written {
         let present = self.get(&put.key);
-        let ver = put.ver.unwrap_or(present.ver + 1);
-        if ver <= present.ver || ver > VERSION_MAX {
-            return Written::Conflict(present);
-        }
+        let ver = match put.ver {
+            Some(ver) if ver <= present.ver || ver > VERSION_MAX => return Written::Conflict(present),
+            Some(ver) => ver,
+            None if present.ver < VERSION_MAX => present.ver + 1,
+            // No version is left above it, and a value can be deleted all the same.
+            None if put.val.is_empty() => present.ver,
+            None => return Written::Conflict(present),
+        };
         if present.val.is_empty() {
             self.tombstones.remove(&(present.ver, put.key.clone()));
         }

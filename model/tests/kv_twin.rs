@@ -20,13 +20,15 @@ impl Twin {
 
     fn write(&mut self, put: &Put) -> Written {
         let present = self.get(&put.key);
+        let deletes = put.val.is_empty() && put.ver.is_none();
         let ver = match put.ver {
             Some(ver) => ver,
             None => present.ver + 1,
         };
-        if ver > VERSION_MAX || ver <= present.ver {
+        if (ver > VERSION_MAX || ver <= present.ver) && !deletes {
             return Written::Conflict(present);
         }
+        let ver = ver.min(VERSION_MAX);
         self.entries.insert(put.key.to_string(), (put.val.to_string(), ver));
         Written::Applied(self.get(&put.key))
     }
@@ -131,13 +133,18 @@ proptest! {
 #[test]
 fn no_version_is_above_the_highest() {
     let mut kv = Kv::default();
-    let mut write = |ver| {
-        let puts = vec![Put { key: "k".into(), val: "".into(), ver }];
+    let mut write = |val: &str, ver| {
+        let puts = vec![Put { key: "k".into(), val: val.into(), ver }];
         kv.apply(&Command::Write { puts, atomic: false })
     };
-    let highest = Entry { key: "k".into(), val: "".into(), ver: VERSION_MAX };
-    assert!(matches!(write(Some(VERSION_MAX + 1)), Reply::Written(w) if matches!(w[..], [Written::Conflict(_)])));
-    assert_eq!(write(Some(VERSION_MAX)), Reply::Written(vec![Written::Applied(highest.clone())]));
-    assert_eq!(write(None), Reply::Written(vec![Written::Conflict(highest)]));
+    let highest = |val: &str| Entry { key: "k".into(), val: val.into(), ver: VERSION_MAX };
+    let applied = |val| Reply::Written(vec![Written::Applied(highest(val))]);
+    let conflict = |val| Reply::Written(vec![Written::Conflict(highest(val))]);
+    assert!(matches!(write("v", Some(VERSION_MAX + 1)), Reply::Written(w) if matches!(w[..], [Written::Conflict(_)])));
+    assert_eq!(write("v", Some(VERSION_MAX)), applied("v"));
+    assert_eq!(write("w", None), conflict("v"));
+    assert_eq!(write("", Some(VERSION_MAX)), conflict("v"));
+    assert_eq!(write("", None), applied(""), "but it can be deleted");
+    assert_eq!(write("w", None), conflict(""));
     assert_eq!(kv.apply(&Command::Collect { keep: 0 }), Reply::Collected(0), "a floor there would let nobody write");
 }

@@ -72,7 +72,8 @@ pub struct Options {
     pub tail: u64,
     /// Bytes of operations in those slots, at most.
     pub tail_bytes: usize,
-    /// Bytes of operations before the snapshot that are kept for those who are sent something, at most.
+    /// Bytes of operations before the snapshot that are kept for somebody who is sent something, at most: beside as many as it was
+    /// given of a snapshot.
     pub kept_bytes: usize,
     /// How many times things are sent again to a member that makes no progress before nothing is kept for it any more; at least 1.
     pub patience: u32,

@@ -14,7 +14,6 @@ use super::{Handler, Role, State};
 use crate::machine::StateMachine;
 use crate::mark::Mark;
 use stateright::actor::Id;
-use std::collections::BTreeMap;
 
 /// What has arrived of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +60,22 @@ impl<S: StateMachine> Serving<S> {
             Sent::Entries(from) => *from,
         }
     }
+
+    /// Whether it has had so many bytes of the snapshot that it is sent; or, if it is through with that, whether the latest has
+    /// so many.
+    fn was_given(&self, latest: &Executor<S>, bytes: usize) -> bool {
+        let (snapshot, has) = match &self.sent {
+            Sent::Parts(snapshot, has) => (snapshot, has.as_ref()),
+            Sent::Entries(_) => (latest, None),
+        };
+        let through = matches!(self.sent, Sent::Entries(_));
+        let had = snapshot.pieces(None).take_while(|(place, _)| through || has.is_some_and(|has| place <= has));
+        let mut left = bytes;
+        had.into_iter().any(|(place, piece)| {
+            left = left.saturating_sub(Executor::<S>::piece_bytes(&place, &piece));
+            left == 0
+        })
+    }
 }
 
 impl<S: StateMachine> Handler<'_, '_, S> {
@@ -73,16 +88,9 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         Mark::SnapshotTaken.hit();
         let snapshot = self.state.executor.clone();
         self.durable_mut().snapshot = snapshot;
-        let needed = |serving: &BTreeMap<Id, Serving<S>>| serving.values().map(Serving::needs).min();
-        if let Some(lowest) = needed(&self.state.serving) {
-            let kept = self.newest(applied.saturating_sub(lowest), self.replica.options.kept_bytes);
-            if lowest < kept {
-                Mark::ServedTooFarBehind.hit();
-                self.state.to_mut().serving.retain(|_, served| served.needs() >= kept);
-            }
-        }
+        self.leave_far_behind();
+        let needed = self.state.serving.values().map(Serving::needs).min();
         let tail = self.newest(self.replica.options.tail, self.replica.options.tail_bytes);
-        let needed = needed(&self.state.serving);
         if needed.is_some_and(|slot| slot < tail) {
             Mark::LogKeptForOther.hit();
         }
@@ -91,6 +99,28 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             Mark::LogTruncated.hit();
             durable.log.remove(&slot);
         }
+    }
+
+    /// Nothing is kept any more for whoever needs more of the log than [`super::Options::kept_bytes`], and as many bytes beside as it
+    /// was given of a snapshot: so a transfer that goes on as fast as others write ends, however large it is.
+    fn leave_far_behind(&mut self) {
+        let (latest, kept) = (&self.state.durable.snapshot, self.replica.options.kept_bytes);
+        let is_left = |(_, served): &(&Id, &Serving<S>)| {
+            let needed = self.log_bytes(served.needs());
+            needed > kept && !served.was_given(latest, needed - kept)
+        };
+        let left: Vec<Id> = self.state.serving.iter().filter(is_left).map(|(node, _)| *node).collect();
+        for node in left {
+            Mark::ServedTooFarBehind.hit();
+            self.state.to_mut().serving.remove(&node);
+        }
+    }
+
+    /// What the entries from a slot to the snapshot take.
+    fn log_bytes(&self, from: Slot) -> usize {
+        let durable = &self.state.durable;
+        let entries = durable.log.range(from..durable.snapshot.applied.max(from));
+        entries.map(|(_, entry)| entry_bytes::<S>(entry)).fold(0, usize::saturating_add)
     }
 
     /// Where the newest entries before the snapshot begin: so many, and with so many bytes, at most.
@@ -196,28 +226,28 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         });
         let snapshot = kept.map_or(latest, |(snapshot, ..)| snapshot);
         let after = arriving.filter(|arrived| arrived.slot == snapshot.applied).and_then(|arrived| arrived.after);
-        let served = match kept {
-            Some((_, before, served)) if after <= *before => {
-                if served.silent < served.again {
-                    Mark::PartSentBefore.hit();
-                    return;
-                }
-                Serving { again: served.silent + served.silent.min(AGAIN_MAX), ..served.clone() }
-            }
-            _ => Serving::begun(Sent::Parts(snapshot.clone(), after.clone())),
-        };
+        let sent_before = kept.filter(|(_, before, _)| after <= **before);
+        if sent_before.is_some_and(|(.., served)| served.silent < served.again) {
+            Mark::PartSentBefore.hit();
+            return;
+        }
         let mut rest = snapshot.pieces(after.as_ref()).peekable();
         let (mut pieces, mut bytes) = (Vec::new(), 0usize);
         while let Some((place, piece)) = rest.peek() {
-            bytes = bytes.saturating_add(Executor::<S>::piece_bytes(place, piece));
-            if !pieces.is_empty() && bytes > self.replica.options.bytes_max {
+            let more = bytes.saturating_add(Executor::<S>::piece_bytes(place, piece));
+            if !pieces.is_empty() && more > self.replica.options.bytes_max {
                 Mark::PartFullOfBytes.hit();
                 break;
             }
+            bytes = more;
             pieces.extend(rest.next());
         }
         let last = rest.peek().is_none();
         drop(rest);
+        let served = match sent_before {
+            Some((.., served)) => Serving { again: served.silent + served.silent.min(AGAIN_MAX), ..served.clone() },
+            None => Serving::begun(Sent::Parts(snapshot.clone(), after.clone())),
+        };
         let message = Message::Part { slot: snapshot.applied, after, pieces, last };
         self.state.to_mut().serving.insert(dst, served);
         self.out.send(dst, message);

@@ -59,8 +59,9 @@ impl SequentialSpec for Store {
                 let mut written = Vec::new();
                 for put in puts {
                     let present = self.entry(&put.key);
-                    let ver = put.ver.unwrap_or(present.ver + 1);
-                    if present.ver < ver && ver <= VERSION_MAX {
+                    let last = present.ver == VERSION_MAX && put.val.is_empty() && put.ver.is_none();
+                    let ver = put.ver.unwrap_or(present.ver + u64::from(!last));
+                    if last || present.ver < ver && ver <= VERSION_MAX {
                         self.entries.insert(put.key.to_string(), (put.val.to_string(), ver));
                         written.push(Written::Applied(self.entry(&put.key)));
                     } else {

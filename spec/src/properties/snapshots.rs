@@ -8,6 +8,7 @@ use super::transition::stored_or_empty;
 use paxos_model::replica::ballot::Slot;
 use paxos_model::replica::executor::Executor;
 use paxos_model::replica::message::{Message, entry_bytes};
+use paxos_model::replica::pieces::PlaceOf;
 use paxos_model::replica::snapshot::{Sent, Serving};
 use paxos_model::replica::{Options, State, Timer};
 use paxos_model::trace::Input;
@@ -51,7 +52,7 @@ fn elsewhere(options: &Options, state: &State<Audit>) -> Option<String> {
 }
 
 /// A new snapshot takes the place of the log before its tail, but for what another member will ask for, and of nothing else. The
-/// tail is as long as the options say, in slots and in bytes; who would need more bytes than are kept for anybody is left alone.
+/// tail is as long as the options say, in slots and in bytes; who would need more bytes than are kept for it is left alone.
 fn cut_elsewhere(options: &Options, seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Option<String> {
     let durable = &after.durable;
     let slot = durable.snapshot.applied;
@@ -66,7 +67,12 @@ fn cut_elsewhere(options: &Options, seen: &Seen<'_>, before: &State<Audit>, afte
         // An entry that this node had no vote for comes and goes in one step.
         let needs = (served.needs()..slot).map(bytes).sum::<Option<usize>>()?;
         let is_left = !after.serving.contains_key(node);
-        (is_left != (needs > options.kept_bytes)).then(|| format!("node {node:?} needs {needs} bytes; left: {is_left}"))
+        let given = match &served.sent {
+            Sent::Parts(snapshot, has) => up_to(snapshot, |place| Some(place) <= has.as_ref()),
+            Sent::Entries(_) => up_to(&after.durable.snapshot, |_| true),
+        };
+        (is_left != (needs > options.kept_bytes + given))
+            .then(|| format!("node {node:?} was given {given} bytes, and needs {needs}; left: {is_left}"))
     };
     if let Some(why) = before.serving.iter().find_map(left) {
         return Some(why);
@@ -84,6 +90,12 @@ fn cut_elsewhere(options: &Options, seen: &Seen<'_>, before: &State<Audit>, afte
     let fitted = slot - last <= options.tail && (last..slot).filter_map(bytes).sum::<usize>() <= options.tail_bytes;
     (fitted && before.durable.log.contains_key(&last))
         .then(|| format!("slot {last} is cut off, and belongs to the tail of {slot}"))
+}
+
+/// How many bytes the pieces with such places take.
+fn up_to(executor: &Executor<Audit>, has: impl Fn(&PlaceOf<Audit>) -> bool) -> usize {
+    let had = executor.pieces(None).filter(|(place, _)| has(place));
+    had.map(|(place, piece)| Executor::<Audit>::piece_bytes(&place, &piece)).sum()
 }
 
 /// What a member that is being helped will ask for next is there.

@@ -38,6 +38,8 @@ fn commands() -> Client {
         put_ver(10, "b", "n", None),
         put_ver(11, "m", "", Some(VERSION_MAX)),
         put_ver(12, "m", "l", None),
+        put_ver(15, "n", "v", Some(VERSION_MAX)),
+        put_ver(16, "n", "", None),
         collect(13, 0),
         read("b"),
         read("e"),
