@@ -158,6 +158,12 @@ pub(super) fn scopes() -> Vec<Scope> {
             ..away("snapshot-left-behind", "a snapshot is sent while others write, more than is kept or less")
         },
         Scope {
+            slots: 4,
+            options: Options { snapshot_every: 2, kept_bytes: 1, bytes_max: 150, ..options() },
+            clients: vec![session(0, 1), Client::Source(vec![for_leader(0, &[2])])],
+            ..away("snapshot-and-on", "a snapshot is sent, and what follows it while others write on")
+        },
+        Scope {
             elections: vec![0, 0, 1],
             clients: vec![Client::Script(vec![item(Want::Session, &[0]), command(1, "a", &[0, 2])])],
             options: always(),
