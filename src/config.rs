@@ -17,6 +17,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// How many slots there may be from one snapshot to the next for each MiB of the store.
+const SLOTS_A_MIB: u64 = 1024;
 /// How long a snapshot is kept for a receiver that makes no progress.
 const TRANSFER_PATIENCE_MS: u64 = 20_000;
 /// How long who receives a snapshot waits for its next part before it begins another one, if there is one to be had: it votes in no
@@ -243,6 +245,14 @@ impl Config {
         if !(1..=1 << 20).contains(&self.snapshot_every) {
             return error("snapshot_every: must be between 1 and 1048576");
         }
+        // What is let go of with a snapshot must not fill the store before it is taken, if no slot had a value.
+        if self.snapshot_every > self.store_max_mib as u64 * SLOTS_A_MIB {
+            let most = self.store_max_mib as u64 * SLOTS_A_MIB;
+            return error(format!(
+                "snapshot_every: must be at most {most} with a store_max_mib of {}",
+                self.store_max_mib
+            ));
+        }
         if self.tail > 1 << 20 {
             return error("tail: must be at most 1048576");
         }
@@ -324,6 +334,7 @@ mod tests {
             (r#", "batch_max": 0"#, "batch_max"),
             (r#", "snapshot_every": 0"#, "snapshot_every"),
             (r#", "snapshot_every": 1048577"#, "snapshot_every"),
+            (r#", "snapshot_every": 65537, "store_max_mib": 64"#, "snapshot_every: must be at most 65536"),
             (r#", "tail": -1"#, "tail"),
             (r#", "tail": 1048577"#, "tail"),
             (r#", "cluster": """#, "cluster"),

@@ -1,6 +1,7 @@
 //! The key-value store: versioned values, deterministic and total.
 //!
-//! A put is applied if and only if its version is greater than the key's. A deleted key keeps its version, as a tombstone;
+//! A put is applied if and only if its version is greater than the key's; but for what deletes a key at the highest version, without
+//! naming one. A deleted key keeps its version, as a tombstone;
 //! when tombstones are collected, lowest version first, the floor rises to the highest version collected, and a key that is
 //! absent shows the floor. So no write is applied that is older than what was deleted.
 

@@ -18,8 +18,8 @@ pub(super) enum Order {
 
 /// What it answers, one for each order, in order.
 pub(super) enum Report {
-    /// The batch is durable and released; here is what it says to its own node, and how full the store is.
-    Committed(Vec<Msg>, Usage),
+    /// The batch is durable and released; here is what it says to its own node, what is stored, and how full the store is.
+    Committed(Vec<Msg>, Stored, Usage),
     /// There is no room: nothing of the batch was written or released.
     Full {
         /// Why.
@@ -40,14 +40,14 @@ pub(super) fn work<S: Store>(mut store: S, outlet: &Arc<Outlet>, orders: &Receiv
     for order in orders {
         let report = match order {
             Order::Commit(batch) => {
-                let value = batch.save.as_ref().expect("a batch that saves nothing does not go to the disk");
+                let value = batch.save.expect("a batch that saves nothing does not go to the disk");
                 let begin = now();
-                let committed = store.commit(value);
+                let committed = store.commit(&value);
                 metrics::histogram!("paxos_commit_seconds").record(begin.elapsed());
                 match committed {
-                    Ok(()) => Report::Committed(outlet.release(batch.after), store.usage()),
+                    Ok(()) => Report::Committed(outlet.release(batch.after), value, store.usage()),
                     Err(CommitError::Full(why)) => match store.load() {
-                        Ok(stored) => Report::Full { why, failed: value.clone(), stored },
+                        Ok(stored) => Report::Full { why, failed: value, stored },
                         Err(error) => Report::Failed(error.to_string()),
                     },
                     Err(error @ CommitError::Failed(_)) => Report::Failed(error.to_string()),

@@ -16,6 +16,8 @@ pub(super) struct Room {
     full: Option<Full>,
     /// How long it is full before the next look: longer each time that there seemed to be room and was none.
     pause: Duration,
+    /// When there was room again, if there was none.
+    since: Option<Instant>,
 }
 
 struct Full {
@@ -28,7 +30,7 @@ struct Full {
 
 impl Room {
     pub(super) fn new(usage: Usage) -> Self {
-        Room { usage, full: None, pause: PAUSE.0 }
+        Room { usage, full: None, pause: PAUSE.0, since: None }
     }
 
     /// Whether inputs may have to be dropped for what they would save.
@@ -51,14 +53,17 @@ impl Room {
         let stored = stored.cloned().unwrap_or_default();
         let needs = Needs::of(&stored, failed);
         let lacks = self.full.as_ref().map_or(needs, |full| needs.min(full.lacks));
+        if self.since.take().is_some_and(|since| now.duration_since(since) > PAUSE.1) {
+            self.pause = PAUSE.0;
+        }
         self.full = Some(Full { until: now + self.pause, stored, lacks });
         self.pause = (self.pause * 2).min(PAUSE.1);
     }
 
-    /// A batch was committed.
-    pub(super) fn committed(&mut self, usage: Usage) {
-        if !self.is_full() {
-            self.pause = PAUSE.0;
+    /// A batch was committed: `stored` is in the store.
+    pub(super) fn committed(&mut self, stored: Stored, usage: Usage) {
+        if let Some(full) = &mut self.full {
+            full.stored = stored;
         }
         self.note(usage);
     }
@@ -123,7 +128,7 @@ mod tests {
         assert!(room.next_look().unwrap() - first > first - now, "it looks less and less often");
         room.looked(true, Usage { used: 95, limit: 100 }, first);
         assert!(!room.is_full() && room.refuses_values(), "nearly full");
-        room.committed(Usage { used: 89, limit: 100 });
+        room.committed(stored, Usage { used: 89, limit: 100 });
         assert!(!room.refuses_values());
     }
 }

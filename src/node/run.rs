@@ -319,9 +319,9 @@ impl Running {
     fn take_report(&mut self, report: Report) -> Result<(), String> {
         self.disk = Disk::Idle;
         match report {
-            Report::Committed(mine, usage) => {
+            Report::Committed(mine, stored, usage) => {
                 self.mine.extend(mine);
-                self.room.committed(usage);
+                self.room.committed(stored, usage);
             }
             Report::Full { why, failed, stored } => {
                 self.room.found_full(stored.as_ref(), &failed, now());

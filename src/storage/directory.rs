@@ -29,9 +29,15 @@ pub(super) fn reserve(path: &Path) -> std::io::Result<()> {
     taken
 }
 
-/// Whether the disk has room for so many bytes: they are written, and given up again.
+/// Whether the disk has room for so many bytes: they are written, and given up again; not where it is known that they do not fit, since
+/// others may need what is left meanwhile.
 pub(super) fn probe(path: &Path, bytes: u64) -> std::io::Result<()> {
     const PIECE: [u8; 16 << 10] = [1; 16 << 10];
+    if let Ok(told) = rustix::fs::statvfs(path)
+        && told.f_bavail.saturating_mul(told.f_frsize) < bytes
+    {
+        return Err(ErrorKind::StorageFull.into());
+    }
     let mut file = tempfile::tempfile_in(path)?;
     for _ in 0..bytes.div_ceil(PIECE.len() as u64) {
         file.write_all(&PIECE)?;

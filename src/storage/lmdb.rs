@@ -27,6 +27,8 @@ const FILE: &str = "data.mdb";
 /// the log may write all over again; what an earlier one gave up lies in pieces. So it finds room, and a replica whose log is at its
 /// limit can still raise its marks, and read on.
 pub(super) const BESIDE: usize = 4;
+/// So many times what the store may hold it holds at most, where what comes brings no values.
+const ABOVE: u64 = 2;
 /// The least that a map is.
 const MAP_MIN: usize = 2 << 20;
 /// More than there are trees in any format.
@@ -45,6 +47,10 @@ pub struct LmdbStore {
     usage: Usage,
     /// What the disk had no room for, if the last commit failed for that.
     lack: Option<Lack>,
+    /// Whether the reserve is there.
+    reserved: bool,
+    /// Commits since it was last tried to have it.
+    unreserved: u32,
     /// Held as long as the store is open, so that no other process opens it for writing.
     _lock: Lock,
 }
@@ -84,7 +90,7 @@ impl LmdbStore {
         identity.check(path, cluster, node)?;
         reserve_readers(path).map_err(unusable)?;
         // Where there is no room for it now, there may be some later.
-        let _ = reserve(path);
+        let reserved = reserve(path).is_ok();
         let env = environment(path, Some(bytes_max))?;
         if identity.format < FORMAT {
             identity.format = FORMAT;
@@ -106,6 +112,8 @@ impl LmdbStore {
             second: false,
             usage,
             lack: None,
+            reserved,
+            unreserved: 0,
             _lock: lock,
         })
     }
@@ -141,9 +149,11 @@ impl Store for LmdbStore {
     }
 
     fn commit(&mut self, value: &Stored) -> Result<(), CommitError> {
-        let used = self.usage.used;
-        let Err(failure) = self.try_commit(value) else { return Ok(()) };
-        let grown = std::mem::replace(&mut self.usage.used, used).saturating_sub(used);
+        let mut bytes = 0;
+        let Err(failure) = self.try_commit(value, &mut bytes) else {
+            self.keep_reserve();
+            return Ok(());
+        };
         self.lack = None;
         let error = match failure {
             Failure::Limit(why) => CommitError::Full(why),
@@ -151,12 +161,13 @@ impl Store for LmdbStore {
                 let on_disk = matches!(error, heed::Error::Io(_));
                 let error = commit_error(&self.path, error);
                 if on_disk && matches!(error, CommitError::Full(_)) {
-                    self.lack = Some(Lack { inside: self.inside(), bytes: 2 * grown + RESERVE_BYTES as u64 });
+                    self.lack = Some(Lack { inside: self.inside(), bytes: 2 * bytes + RESERVE_BYTES as u64 });
                 }
                 error
             }
         };
         if matches!(error, CommitError::Full(_)) {
+            self.reserved = false;
             let _ = fs::remove_file(self.path.join(RESERVE));
         }
         Err(error)
@@ -172,10 +183,19 @@ impl Store for LmdbStore {
         if self.usage.used + little > self.usage.limit {
             return false;
         }
-        let Some(lack) = &self.lack else { return reserve(&self.path).is_ok() };
-        // Not the reserve alone, which was just given up; or what was given up within the file, where no reserve is needed.
-        let room = probe(&self.path, RESERVE_BYTES as u64 + lack.bytes).is_ok() && reserve(&self.path).is_ok()
-            || self.inside() >= lack.inside + lack.bytes;
+        let room = match &self.lack {
+            None => true,
+            // Not the reserve alone, which was just given up; or what was given up within the file.
+            Some(lack) => {
+                self.inside() >= lack.inside + lack.bytes
+                    || probe(&self.path, RESERVE_BYTES as u64 + lack.bytes).is_ok()
+            }
+        };
+        if room {
+            self.reserved = reserve(&self.path).is_ok();
+        }
+        // At the limit of the store the disk has room, or it would have been told.
+        let room = room && (self.reserved || self.lack.is_some());
         if room {
             self.lack = None;
         }
@@ -184,17 +204,18 @@ impl Store for LmdbStore {
 }
 
 impl LmdbStore {
-    /// Leaves in `usage` what the value takes or would have taken.
-    fn try_commit(&mut self, value: &Stored) -> Result<(), Failure> {
+    /// Leaves in `bytes` how many it wrote.
+    fn try_commit(&mut self, value: &Stored, bytes: &mut u64) -> Result<(), Failure> {
         let mut txn = self.env.write_txn()?;
         let empty = Durable::default();
         let before = self.committed.as_deref().unwrap_or(&empty);
-        let second = self.trees.write(&mut txn, (before, self.second), value)?;
+        let second;
+        (second, *bytes) = self.trees.write(&mut txn, (before, self.second), value)?;
         let used = self.trees.used(&txn)?;
-        self.usage.used = used;
         let limit = match Needs::of(before, value) {
             Needs::Values => self.usage.limit_of_values(),
-            Needs::Snapshot | Needs::Entries => self.usage.limit,
+            // Without these nothing would ever be let go of. The map is larger than that.
+            Needs::Snapshot | Needs::Entries => self.usage.limit * ABOVE,
             Needs::Marks => u64::MAX,
         };
         if used > limit {
@@ -203,7 +224,19 @@ impl LmdbStore {
         txn.commit()?;
         self.committed = Some(value.clone());
         self.second = second;
+        self.usage.used = used;
         Ok(())
+    }
+
+    /// Takes the reserve again now and then, where there was no room for it.
+    fn keep_reserve(&mut self) {
+        const COMMITS: u32 = 1024;
+        if !self.reserved {
+            self.unreserved += 1;
+            if self.unreserved.is_multiple_of(COMMITS) {
+                self.reserved = reserve(&self.path).is_ok();
+            }
+        }
     }
 
     /// How much of the file nothing of what is stored takes, in bytes.

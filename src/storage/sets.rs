@@ -9,7 +9,7 @@
 //! So what a session has done follows on it. The slot of the state and the floor of its machine stand in the marks.
 
 use super::codec::{decode, encode};
-use super::trees::{Records, write_changes};
+use super::trees::{Records, put, write_changes};
 use crate::Machine;
 use heed::{RoTxn, RwTxn, WithoutTls};
 use imbl::OrdMap;
@@ -80,18 +80,19 @@ impl Set {
         Ok(state)
     }
 
-    /// Writes where `after` differs from `before`, which it holds.
+    /// Writes where `after` differs from `before`, which it holds. Returns how many bytes that are.
     pub(super) fn write(
         &self,
         txn: &mut RwTxn<'_>,
         before: &Executor<Machine>,
         after: &Executor<Machine>,
-    ) -> heed::Result<()> {
+    ) -> heed::Result<u64> {
+        let mut bytes = 0;
         for (place, item) in after.machine.changes(&before.machine) {
             match (place, item) {
                 (kv::Place::Floor, _) => {}
                 (kv::Place::Key(key), Some(item)) => {
-                    self.items.put(txn, key.as_bytes(), &encode(key.as_bytes(), &item))?;
+                    bytes += put(txn, self.items, key.as_bytes(), &encode(key.as_bytes(), &item))?;
                 }
                 (kv::Place::Key(key), None) => {
                     self.items.delete(txn, key.as_bytes())?;
@@ -99,15 +100,15 @@ impl Set {
             }
         }
         for change in before.sessions.diff(&after.sessions) {
-            match change {
+            bytes += match change {
                 DiffItem::Add(id, after) => self.write_session(txn, *id, None, Some(after))?,
                 DiffItem::Update { old: (_, before), new: (id, after) } => {
-                    self.write_session(txn, *id, Some(before), Some(after))?;
+                    self.write_session(txn, *id, Some(before), Some(after))?
                 }
                 DiffItem::Remove(id, before) => self.write_session(txn, *id, Some(before), None)?,
-            }
+            };
         }
-        Ok(())
+        Ok(bytes)
     }
 
     fn write_session(
@@ -116,21 +117,23 @@ impl Set {
         id: SessionId,
         before: Option<&Session<Machine>>,
         after: Option<&Session<Machine>>,
-    ) -> heed::Result<()> {
+    ) -> heed::Result<u64> {
         let key = session_key(id);
-        match (before.map(piece), after.map(piece)) {
-            (before, after) if before == after => {}
-            (_, Some(piece)) => self.sessions.put(txn, &key, &encode(&key, &piece))?,
+        let bytes = match (before.map(piece), after.map(piece)) {
+            (before, after) if before == after => 0,
+            (_, Some(piece)) => put(txn, self.sessions, &key, &encode(&key, &piece))?,
             (_, None) => {
                 self.sessions.delete(txn, &key)?;
+                0
             }
-        }
+        };
         let nothing = OrdMap::new();
         let done = |session: Option<&Session<Machine>>| session.map_or(nothing.clone(), |session| session.done.clone());
         let key = |sequence: &u64| done_key(OperationId { session: id, sequence: *sequence });
-        write_changes(txn, self.sessions, &done(before), &done(after), key, |key, done: &Done<_>| {
+        let done = write_changes(txn, self.sessions, &done(before), &done(after), key, |key, done: &Done<_>| {
             encode(key, &PieceOf::<Machine>::Done(done.clone()))
-        })
+        })?;
+        Ok(bytes + done)
     }
 }
 

@@ -230,6 +230,34 @@ fn a_full_store_changes_nothing_and_goes_on_when_it_is_opened_with_more_room() {
     assert_eq!(store.load(), Ok(Some(Arc::new(large))));
 }
 
+#[test]
+fn what_lets_go_of_the_log_is_taken_where_no_more_values_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = LmdbStore::open(directory.path(), "c", 1, 1 << 20).unwrap();
+    store.load().unwrap();
+    let mut value = Durable::default();
+    let mut values = 0;
+    while store.commit(&Arc::new(value.clone())).is_ok() {
+        value.log.insert(values, entry(values, 20_000));
+        value.decided = values;
+        values += 1;
+    }
+    assert!((40..52).contains(&values), "{values}");
+    value.log.remove(&(values - 1));
+    let end = values - 1 + 5000;
+    value.log.extend((values - 1..end).map(|slot| (slot, Entry::Noop)));
+    value.decided = end;
+    store.commit(&Arc::new(value.clone())).expect("what brings no values has room");
+    let usage = store.usage();
+    assert!(usage.used > usage.limit && !store.has_room(), "{usage:?}");
+    value.snapshot.applied = end;
+    value.log = value.log.split(&(end - 1)).1;
+    store.commit(&Arc::new(value.clone())).expect("and so has the snapshot");
+    assert!(store.has_room());
+    value.log.insert(end, entry(end, 20_000));
+    store.commit(&Arc::new(value)).expect("and then values have it again");
+}
+
 /// A file system of its own, in memory.
 struct Disk(tempfile::TempDir);
 

@@ -215,13 +215,14 @@ impl Trees {
         Ok(Some((value, second)))
     }
 
-    /// Writes where `value` differs from `before`, whose snapshot is the second set if `second`. Returns whether that of `value` is.
+    /// Writes where `value` differs from `before`, whose snapshot is the second set if `second`. Returns whether that of `value` is, and
+    /// how many bytes were written.
     pub(super) fn write(
         &self,
         txn: &mut RwTxn<'_>,
         (before, second): (&Durable<Machine>, bool),
         value: &Durable<Machine>,
-    ) -> heed::Result<bool> {
+    ) -> heed::Result<(bool, u64)> {
         let switches = switches(before, value);
         let Durable { promised, promised_at, accepted, log, decided, incarnation, snapshot, arriving } = value;
         let sets = SetMarks {
@@ -234,8 +235,8 @@ impl Trees {
         self.meta.put(txn, MARKS, &encode(MARKS, &marks))?;
         self.stamp(txn)?;
         let key = |slot: &Slot| slot.to_be_bytes();
-        write_changes(txn, self.log, &before.log, log, key, encode)?;
-        write_changes(txn, self.votes, &before.accepted, accepted, key, encode)?;
+        let mut bytes = write_changes(txn, self.log, &before.log, log, key, encode)?;
+        bytes += write_changes(txn, self.votes, &before.accepted, accepted, key, encode)?;
         let sets = self.sets.as_ref().expect("a store is made one of this format before it is written");
         let [active, other] = in_order(sets, marks.sets.second);
         let arrived = before.arriving.as_ref().map(|arriving| &arriving.executor);
@@ -243,20 +244,22 @@ impl Trees {
             Some(arrived) if switches => (arrived, Some(&before.snapshot)),
             arrived => (&before.snapshot, arrived),
         };
-        active.write(txn, held, snapshot)?;
+        bytes += active.write(txn, held, snapshot)?;
         let arriving = arriving.as_ref().map(|arriving| &arriving.executor);
         match (left, arriving) {
-            (Some(left), Some(arriving)) if left.applied == arriving.applied => other.write(txn, left, arriving)?,
+            (Some(left), Some(arriving)) if left.applied == arriving.applied => {
+                bytes += other.write(txn, left, arriving)?;
+            }
             (left, arriving) => {
                 if left.is_some() {
                     other.clear(txn)?;
                 }
                 if let Some(arriving) = arriving {
-                    other.write(txn, &Executor::default(), arriving)?;
+                    bytes += other.write(txn, &Executor::default(), arriving)?;
                 }
             }
         }
-        Ok(marks.sets.second)
+        Ok((marks.sets.second, bytes))
     }
 }
 
@@ -326,7 +329,13 @@ fn read_slots<T: DeserializeOwned + Clone>(
     Ok(values)
 }
 
-/// Writes where `after` differs from `before`.
+/// Puts a record, and returns how many bytes it has.
+pub(super) fn put(txn: &mut RwTxn<'_>, to: Records, key: &[u8], record: &[u8]) -> heed::Result<u64> {
+    to.put(txn, key, record)?;
+    Ok((key.len() + record.len()) as u64)
+}
+
+/// Writes where `after` differs from `before`, and returns how many bytes that are.
 pub(super) fn write_changes<K: Ord + Clone, V: Clone + PartialEq, B: AsRef<[u8]>>(
     txn: &mut RwTxn<'_>,
     to: Records,
@@ -334,17 +343,18 @@ pub(super) fn write_changes<K: Ord + Clone, V: Clone + PartialEq, B: AsRef<[u8]>
     after: &OrdMap<K, V>,
     key: impl Fn(&K) -> B,
     encode: impl Fn(&[u8], &V) -> Vec<u8>,
-) -> heed::Result<()> {
+) -> heed::Result<u64> {
+    let mut bytes = 0;
     for change in before.diff(after) {
         match change {
             DiffItem::Add(name, value) | DiffItem::Update { new: (name, value), .. } => {
                 let key = key(name);
-                to.put(txn, key.as_ref(), &encode(key.as_ref(), value))?;
+                bytes += put(txn, to, key.as_ref(), &encode(key.as_ref(), value))?;
             }
             DiffItem::Remove(name, _) => {
                 to.delete(txn, key(name).as_ref())?;
             }
         }
     }
-    Ok(())
+    Ok(bytes)
 }

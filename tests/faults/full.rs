@@ -257,8 +257,9 @@ fn on_a_full_disk_a_node_reads_on_and_writes_again_when_there_is_room() {
         assert_eq!(node.answer(put("more", &value), 3000), Answered::Full, "refused, and not tried");
         assert_eq!(node.read("k0"), (value.clone(), 1));
     }
-    assert_eq!(delete(&node, "k0"), 2);
-    assert_eq!(node.put("k0", ""), 3, "deletes are taken");
+    // One whose outcome is unknown is done again.
+    let deleted = delete(&node, "k0");
+    assert!(deleted >= 2 && delete(&node, "k0") > deleted, "deletes are taken");
     assert!(disk.run("mount", &["-o", "remount,size=20m"]));
     assert_eq!(until("room", || version(&node.answer(put("more", "v"), 3000))), 1);
     reads_all(&node, 1..keys);

@@ -151,6 +151,11 @@ impl Cluster {
         self.signal(node, "KILL");
     }
 
+    /// Whether a node was started, and neither killed nor asked to stop since.
+    pub(crate) fn runs(&self, node: usize) -> bool {
+        self.nodes[node].is_some()
+    }
+
     /// The number of a node's process.
     pub(crate) fn pid(&self, node: usize) -> u32 {
         self.nodes[node].as_ref().expect("it runs").id()

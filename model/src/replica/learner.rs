@@ -59,6 +59,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             durable.arriving = None;
             self.state.to_mut().source = None;
         }
+        self.fall_behind(slot, &entry);
         let verdicts = self.state.to_mut().executor.apply(slot, &entry, self.replica.configurations.at(slot));
         self.take_snapshot();
         self.forget_proposal(slot);

@@ -8,12 +8,13 @@
 use super::ballot::Slot;
 use super::executor::{Executor, Verdict};
 use super::gateway::NodeSession;
-use super::message::{Arrived, Done, Message, OperationId, OperationKey, Outcome, Uncertainty, entry_bytes};
+use super::message::{Arrived, Done, Entry, Message, OperationId, OperationKey, Outcome, Uncertainty, entry_bytes};
 use super::pieces::{PieceOf, PlaceOf};
 use super::{Handler, Role, State};
 use crate::machine::StateMachine;
 use crate::mark::Mark;
 use stateright::actor::Id;
+use std::ops::Range;
 
 /// What has arrived of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +34,11 @@ pub struct Serving<S: StateMachine> {
     pub silent: u32,
     /// What was sent is sent again only once it was silent for so long.
     pub again: u32,
+    /// Bytes of the log from what it needs on: they are kept for it.
+    pub behind: usize,
+    /// Bytes of the snapshot that it has. It may have fallen behind by so many more: a transfer that goes on as fast as others write
+    /// ends, however large it is.
+    pub given: usize,
 }
 
 /// What a member is being sent.
@@ -44,37 +50,26 @@ pub enum Sent<S: StateMachine> {
     Entries(Slot),
 }
 
+/// How many bytes the pieces after one place take, up to another.
+fn bytes_between<S: StateMachine>(
+    snapshot: &Executor<S>,
+    after: Option<&PlaceOf<S>>,
+    to: Option<&PlaceOf<S>>,
+) -> usize {
+    let pieces = snapshot.pieces(after).take_while(|(place, _)| to.is_some_and(|to| place <= to));
+    pieces.map(|(place, piece)| Executor::<S>::piece_bytes(&place, &piece)).fold(0, usize::saturating_add)
+}
+
 /// The longest time after which a part is sent again, in times that things are.
 const AGAIN_MAX: u32 = 16;
 
 impl<S: StateMachine> Serving<S> {
-    /// It has asked for this, and for more than before.
-    fn begun(sent: Sent<S>) -> Self {
-        Serving { sent, silent: 0, again: 1 }
-    }
-
     /// The first slot whose entry it will ask for.
     pub fn needs(&self) -> Slot {
         match &self.sent {
             Sent::Parts(snapshot, _) => snapshot.applied,
             Sent::Entries(from) => *from,
         }
-    }
-
-    /// Whether it has had so many bytes of the snapshot that it is sent; or, if it is through with that, whether the latest has
-    /// so many.
-    fn was_given(&self, latest: &Executor<S>, bytes: usize) -> bool {
-        let (snapshot, has) = match &self.sent {
-            Sent::Parts(snapshot, has) => (snapshot, has.as_ref()),
-            Sent::Entries(_) => (latest, None),
-        };
-        let through = matches!(self.sent, Sent::Entries(_));
-        let had = snapshot.pieces(None).take_while(|(place, _)| through || has.is_some_and(|has| place <= has));
-        let mut left = bytes;
-        had.into_iter().any(|(place, piece)| {
-            left = left.saturating_sub(Executor::<S>::piece_bytes(&place, &piece));
-            left == 0
-        })
     }
 }
 
@@ -102,24 +97,29 @@ impl<S: StateMachine> Handler<'_, '_, S> {
     }
 
     /// Nothing is kept any more for whoever needs more of the log than [`super::Options::kept_bytes`], and as many bytes beside as it
-    /// was given of a snapshot: so a transfer that goes on as fast as others write ends, however large it is.
+    /// was given of a snapshot.
     fn leave_far_behind(&mut self) {
-        let (latest, kept) = (&self.state.durable.snapshot, self.replica.options.kept_bytes);
-        let is_left = |(_, served): &(&Id, &Serving<S>)| {
-            let needed = self.log_bytes(served.needs());
-            needed > kept && !served.was_given(latest, needed - kept)
-        };
-        let left: Vec<Id> = self.state.serving.iter().filter(is_left).map(|(node, _)| *node).collect();
-        for node in left {
+        let kept = self.replica.options.kept_bytes;
+        let is_left = |served: &Serving<S>| served.behind > kept.saturating_add(served.given);
+        if self.state.serving.values().any(is_left) {
             Mark::ServedTooFarBehind.hit();
-            self.state.to_mut().serving.remove(&node);
+            self.state.to_mut().serving.retain(|_, served| !is_left(served));
         }
     }
 
-    /// What the entries from a slot to the snapshot take.
-    fn log_bytes(&self, from: Slot) -> usize {
-        let durable = &self.state.durable;
-        let entries = durable.log.range(from..durable.snapshot.applied.max(from));
+    /// An entry is decided, which some of those that are helped will ask for.
+    pub(super) fn fall_behind(&mut self, slot: Slot, entry: &Entry<S::Command>) {
+        if !self.state.serving.is_empty() {
+            let bytes = entry_bytes::<S>(entry);
+            for served in self.state.to_mut().serving.values_mut().filter(|served| served.needs() <= slot) {
+                served.behind = served.behind.saturating_add(bytes);
+            }
+        }
+    }
+
+    /// What the decided entries in some slots take.
+    fn log_bytes(&self, slots: Range<Slot>) -> usize {
+        let entries = self.state.durable.log.range(slots);
         entries.map(|(_, entry)| entry_bytes::<S>(entry)).fold(0, usize::saturating_add)
     }
 
@@ -197,13 +197,17 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             if from >= durable.decided {
                 self.state.to_mut().serving.remove(&src);
             } else if from >= durable.first() {
+                let sent = Sent::Entries(from);
+                let needed = served.needs();
+                let passed = self.log_bytes(needed..from.max(needed));
+                let behind = (served.behind + self.log_bytes(from..needed.max(from))).saturating_sub(passed);
                 let served = match served.sent {
                     // Who starts again has saved less than it had learned, and needs that once more.
-                    Sent::Entries(before) if from <= before => Serving { sent: Sent::Entries(from), ..served.clone() },
-                    Sent::Entries(_) => Serving::begun(Sent::Entries(from)),
+                    Sent::Entries(before) if from <= before => Serving { sent, behind, ..served.clone() },
+                    Sent::Entries(_) => Serving { sent, silent: 0, again: 1, behind, ..*served },
                     Sent::Parts(..) => {
                         Mark::ServedFromLogAgain.hit();
-                        Serving::begun(Sent::Entries(from))
+                        Serving { sent, silent: 0, again: 1, behind, ..*served }
                     }
                 };
                 self.state.to_mut().serving.insert(src, served);
@@ -234,19 +238,30 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         let mut rest = snapshot.pieces(after.as_ref()).peekable();
         let (mut pieces, mut bytes) = (Vec::new(), 0usize);
         while let Some((place, piece)) = rest.peek() {
-            let more = bytes.saturating_add(Executor::<S>::piece_bytes(place, piece));
-            if !pieces.is_empty() && more > self.replica.options.bytes_max {
+            bytes = bytes.saturating_add(Executor::<S>::piece_bytes(place, piece));
+            if !pieces.is_empty() && bytes > self.replica.options.bytes_max {
                 Mark::PartFullOfBytes.hit();
                 break;
             }
-            bytes = more;
             pieces.extend(rest.next());
         }
         let last = rest.peek().is_none();
         drop(rest);
         let served = match sent_before {
             Some((.., served)) => Serving { again: served.silent + served.silent.min(AGAIN_MAX), ..served.clone() },
-            None => Serving::begun(Sent::Parts(snapshot.clone(), after.clone())),
+            None => {
+                let sent = Sent::Parts(snapshot.clone(), after.clone());
+                let to = after.as_ref();
+                let (behind, given) = match kept {
+                    Some((_, had, served)) => (served.behind, served.given + bytes_between(snapshot, had.as_ref(), to)),
+                    // It may have a part of another sender.
+                    None => {
+                        let decided = self.state.durable.decided;
+                        (self.log_bytes(snapshot.applied..decided), bytes_between(snapshot, None, to))
+                    }
+                };
+                Serving { sent, silent: 0, again: 1, behind, given }
+            }
         };
         let message = Message::Part { slot: snapshot.applied, after, pieces, last };
         self.state.to_mut().serving.insert(dst, served);

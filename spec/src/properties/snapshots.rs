@@ -8,7 +8,6 @@ use super::transition::stored_or_empty;
 use paxos_model::replica::ballot::Slot;
 use paxos_model::replica::executor::Executor;
 use paxos_model::replica::message::{Message, entry_bytes};
-use paxos_model::replica::pieces::PlaceOf;
 use paxos_model::replica::snapshot::{Sent, Serving};
 use paxos_model::replica::{Options, State, Timer};
 use paxos_model::trace::Input;
@@ -29,6 +28,7 @@ pub fn broken(options: &Options, seen: &Seen<'_>, before: &State<Audit>, after: 
         .or_else(|| gone_too_soon(seen, after))
         .or_else(|| given_up(options, seen, before, after))
         .or_else(|| not_continued(seen, before))
+        .or_else(|| miscounted(before, after))
         .or_else(|| helped_on(options, seen, before, after))
         .or_else(|| hurried(seen, before, after))
         .or_else(|| forgotten(options, seen, before, after))
@@ -67,12 +67,8 @@ fn cut_elsewhere(options: &Options, seen: &Seen<'_>, before: &State<Audit>, afte
         // An entry that this node had no vote for comes and goes in one step.
         let needs = (served.needs()..slot).map(bytes).sum::<Option<usize>>()?;
         let is_left = !after.serving.contains_key(node);
-        let given = match &served.sent {
-            Sent::Parts(snapshot, has) => up_to(snapshot, |place| Some(place) <= has.as_ref()),
-            Sent::Entries(_) => up_to(&after.durable.snapshot, |_| true),
-        };
-        (is_left != (needs > options.kept_bytes + given))
-            .then(|| format!("node {node:?} was given {given} bytes, and needs {needs}; left: {is_left}"))
+        (is_left != (needs > options.kept_bytes + served.given))
+            .then(|| format!("node {node:?} has {} bytes, and needs {needs}; left: {is_left}", served.given))
     };
     if let Some(why) = before.serving.iter().find_map(left) {
         return Some(why);
@@ -92,10 +88,24 @@ fn cut_elsewhere(options: &Options, seen: &Seen<'_>, before: &State<Audit>, afte
         .then(|| format!("slot {last} is cut off, and belongs to the tail of {slot}"))
 }
 
-/// How many bytes the pieces with such places take.
-fn up_to(executor: &Executor<Audit>, has: impl Fn(&PlaceOf<Audit>) -> bool) -> usize {
-    let had = executor.pieces(None).filter(|(place, _)| has(place));
-    had.map(|(place, piece)| Executor::<Audit>::piece_bytes(&place, &piece)).sum()
+/// It is known how far a member that is being helped is behind, and how much of a snapshot it has, or had when it was through.
+fn miscounted(before: &State<Audit>, after: &State<Audit>) -> Option<String> {
+    let durable = &after.durable;
+    after.serving.iter().find_map(|(node, served)| {
+        let behind =
+            (served.needs()..durable.decided).map(|slot| durable.log.get(&slot).map_or(0, entry_bytes::<Audit>));
+        let given = match &served.sent {
+            Sent::Parts(snapshot, has) => {
+                let had = snapshot.pieces(None).filter(|(place, _)| Some(place) <= has.as_ref());
+                had.map(|(place, piece)| Executor::<Audit>::piece_bytes(&place, &piece)).sum()
+            }
+            Sent::Entries(_) => before.serving.get(node).map_or(0, |served| served.given),
+        };
+        let counted = (served.behind, served.given);
+        let (behind, given) = (behind.sum::<usize>(), given);
+        (counted != (behind, given))
+            .then(|| format!("node {node:?} lacks {behind} bytes and has {given}, and {counted:?} are counted"))
+    })
 }
 
 /// What a member that is being helped will ask for next is there.
