@@ -1,0 +1,120 @@
+"""Proves, by Z3, that the invariant of protocol.py holds for ever, and that no guard and no clause is there for nothing."""
+
+import sys
+import time
+
+import z3
+
+from protocol import ACTIONS, AXIOMS, BEFORE, CLAIMS, INITIALLY, INVARIANT
+
+TIMEOUT_MS = 30_000
+
+
+def ask(*formulas):
+    """Whether the axioms and these hold together somewhere: sat, unsat or unknown."""
+    solver = z3.Solver()
+    solver.set("timeout", TIMEOUT_MS)
+    solver.add(*AXIOMS, *formulas)
+    return solver.check()
+
+
+def invariant(without=None):
+    return [clause(BEFORE) for name, clause in INVARIANT.items() if name != without]
+
+
+def guards(action, without=None):
+    return [guard for name, guard in action.guards(BEFORE, *action.constants()).items() if name != without]
+
+
+def kept(action, clause, *, guard=None, dropped=None):
+    """Asks for a step of the action after which the clause does not hold."""
+    after = action.after(BEFORE)
+    return ask(*invariant(dropped), *guards(action, guard), z3.Not(INVARIANT[clause](after)))
+
+
+def follows(claim, dropped=None):
+    """Asks for a state in which the invariant holds and the claim does not."""
+    return ask(*invariant(dropped), z3.Not(CLAIMS[claim](BEFORE)))
+
+
+class Report:
+    """Prints each question with its answer and time, and counts those that came out wrong."""
+
+    def __init__(self):
+        self.asked = self.wrong = 0
+
+    def line(self, what, expected, question):
+        started = time.monotonic()
+        answer = question()
+        seconds = time.monotonic() - started
+        self.asked += 1
+        self.wrong += answer != expected
+        print(f"  {what:<56} {answer!s:<8}{seconds:6.2f} s{'' if answer == expected else '   WRONG'}", flush=True)
+
+
+def prove(report):
+    print("\nInitially every clause holds (no counterexample: unsat)")
+    for clause in INVARIANT:
+        report.line(clause, z3.unsat, lambda: ask(z3.Not(INVARIANT[clause](INITIALLY))))
+    print("\nEvery action keeps every clause")
+    for action in ACTIONS:
+        for clause in INVARIANT:
+            report.line(f"{action.name} keeps {clause}", z3.unsat, lambda: kept(action, clause))
+    print("\nWhat follows from the invariant")
+    for claim in CLAIMS:
+        report.line(claim, z3.unsat, lambda: follows(claim))
+
+
+def first(questions):
+    """The first of these that has a counterexample, by name."""
+    return next((name for name, question in questions if question() == z3.sat), None)
+
+
+def doubt(report):
+    """What is proved is not proved by a contradiction, and by nothing superfluous."""
+    print("\nThe invariant holds somewhere, and each action can be taken there (sat)")
+    report.line("the invariant", z3.sat, lambda: ask(*invariant()))
+    for action in ACTIONS:
+        report.line(action.name, z3.sat, lambda: ask(*invariant(), *guards(action)))
+    print("\nWithout a guard some clause is not kept")
+    for action in ACTIONS:
+        for guard in action.guards(BEFORE, *action.constants()):
+            broken(report, f"{action.name}: {guard}", ((c, lambda c=c: kept(action, c, guard=guard)) for c in INVARIANT))
+    print("\nWithout a clause something is not proved any more")
+    for dropped in INVARIANT:
+        claims = ((f"{c} does not follow", lambda c=c: follows(c, dropped)) for c in CLAIMS)
+        steps = (
+            (f"{a.name} breaks {c}", lambda a=a, c=c: kept(a, c, dropped=dropped))
+            for c in INVARIANT
+            if c != dropped
+            for a in ACTIONS
+        )
+        broken(report, dropped, (question for questions in (claims, steps) for question in questions))
+
+
+def broken(report, what, questions):
+    started = time.monotonic()
+    found = first(questions)
+    report.asked += 1
+    report.wrong += found is None
+    print(f"  {what:<56} {found or 'NOTHING FAILS'}  ({time.monotonic() - started:.2f} s)", flush=True)
+
+
+def main():
+    report = Report()
+    started = time.monotonic()
+    prove(report)
+    proved, obligations = time.monotonic() - started, report.asked
+    if report.wrong:
+        print(f"\n{report.wrong} of {obligations} obligations are not proved", file=sys.stderr)
+        return 1
+    doubt(report)
+    print(f"\n{obligations} obligations proved in {proved:.1f} s; {report.asked - obligations} doubts in {time.monotonic() - started - proved:.1f} s")
+    if report.wrong:
+        print(f"{report.wrong} doubts remain", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
