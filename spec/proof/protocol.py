@@ -44,7 +44,7 @@ STATE = {
     "decided": (Slot, Value),  # [decided]
 }
 
-SORT_OF = {"n": Node, "m": Node, "q": Quorum, "r": Quorum, "b": Ballot, "c": Ballot, "d": Ballot, "s": Slot, "t": Slot,
+SORT_OF = {"n": Node, "m": Node, "p": Quorum, "q": Quorum, "r": Quorum, "b": Ballot, "c": Ballot, "d": Ballot, "s": Slot, "t": Slot,
            "v": Value, "w": Value}  # fmt: skip
 
 
@@ -296,3 +296,29 @@ CLAIMS = {
         for name in ("DecidedIsChosen", "LogIsDecided", "StoredIsPrefix", "MarksArePrefix", "AcceptedIsOpen")
     },
 }
+
+# A read (leader.rs). After it was asked for, each of a quorum, r, tells the leader of b that it has promised nothing higher: so it
+# had not before, since promises only rise. If then something was chosen in a slot already, by q in c, the leader's own quorum of phase 1, p,
+# reported a vote there, or left the slot out, or the leader proposed it itself. So the slot is below those that the read waits for.
+PROMISES_RISE = lambda before, after: every("n b", lambda n, b: implies(before.above(n, b), after.above(n, b)))  # noqa: E731
+
+READ = {
+    "chosen": lambda at, p, q, r, b, c, s, v: every("n", lambda n: implies(member(n, q), at.vote(n, c, s, v))),
+    "confirmed": lambda at, p, q, r, b, c, s, v: every("n", lambda n: implies(member(n, r), z3.Not(at.above(n, b)))),
+    "phase 1 speaks of it": lambda at, p, q, r, b, c, s, v: every("n", lambda n: implies(member(n, p), at.speaks(n, b, s))),
+}
+
+
+def read_misses_nothing(without=None):
+    """As a function of the state, and without one of the premises."""
+    premises = [premise for name, premise in READ.items() if name != without]
+    return lambda at: every(
+        "p q r b c s v",
+        lambda p, q, r, b, c, s, v: implies(
+            *(premise(at, p, q, r, b, c, s, v) for premise in premises),
+            z3.Or(at.proposal(b, s, v), some("n", lambda n: z3.And(member(n, p), at.report_to(n, b, s, c)))),
+        ),
+    )
+
+
+CLAIMS["ReadMissesNothing"] = read_misses_nothing()

@@ -207,6 +207,24 @@ DecidedAgree == \A d, e \in decided : d.slot = e.slot => d.val = e.val
 LogsAgree    == \A n, m \in Node : \A i \in DOMAIN log[n] \cap DOMAIN log[m] : log[n][i] = log[m][i]
 
 (***************************************************************************)
+(* A read (leader.rs).  After it was asked for, each of a quorum R tells   *)
+(* the leader of b that it has promised nothing higher: so it had not      *)
+(* before, since promises only rise.  If something was chosen in a slot    *)
+(* already, the leader's own quorum of phase 1, P, reported a vote there,  *)
+(* or left the slot out, or the leader proposed it itself.  So the slot is *)
+(* below those that the read waits for.                                    *)
+(***************************************************************************)
+ReadMissesNothing ==
+  \A b \in Ballot, s \in Slot, P, R \in Quorum :
+    /\ \A n \in P : \E r \in Says(b, s) : r.node = n
+    /\ \A n \in R : promised[n] <= b
+    => \A c \in votes : c.slot = s /\ (\E Q \in Quorum : \A n \in Q : Voted(n, c.bal, s, c.val))
+         => \/ [bal |-> b, slot |-> s, val |-> c.val] \in proposals
+            \/ \E r \in Says(b, s) : r.node \in P /\ r.vote.bal >= c.bal
+
+PromisesRise == [][\A n \in Node : promised'[n] >= promised[n]]_vars
+
+(***************************************************************************)
 (* The inductive invariant of spec/proof/, clause by clause.  There        *)
 (* numbers are sets, so AboveIsReached, ReachedIsAboveLower,               *)
 (* StoredIsPrefix and MarksArePrefix say that they are numbers; here they  *)
@@ -238,5 +256,5 @@ Inv == /\ ProposalIsSafe /\ OneProposal /\ VoteIsProposed
        /\ ReportIsPromised /\ ReportIsVote /\ ReportIsLatest
        /\ DecidedIsChosen /\ MarkedIsDecided /\ LogIsDecided
 
-THEOREM Spec => [](Inv /\ Agreement /\ DecidedAgree /\ LogsAgree)
+THEOREM Spec => PromisesRise /\ [](Inv /\ Agreement /\ DecidedAgree /\ LogsAgree /\ ReadMissesNothing)
 =============================================================================
