@@ -12,7 +12,8 @@ from pathlib import Path
 
 import z3
 
-from protocol import ACTIONS, AXIOMS, BEFORE, CLAIMS, INITIALLY, INVARIANT, PROMISES_RISE, READ, SORTS, read_misses_nothing
+from protocol import ACTIONS, AXIOMS, BEFORE, CLAIMS, INITIALLY, INVARIANT, PROMISES_RISE, READ, SORTS
+from protocol import read_misses_nothing
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 TIMEOUT_MS = 30_000
