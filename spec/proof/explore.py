@@ -1,0 +1,168 @@
+"""Visits every state of protocol.py within the bounds of spec/tla/scopes/, and compares their number with TLC's.
+
+What is run are the formulas that are proved: guards and effects are translated, as Z3 has them, to Python. A relation is the set of
+its tuples, as the bits of a number. In each state every clause of the invariant is evaluated, too.
+"""
+
+import multiprocessing
+import re
+import sys
+import time
+from pathlib import Path
+
+import z3
+
+from protocol import ACTIONS, BEFORE, CLAIMS, INVARIANT, STATE, Ballot, Node, Quorum, Slot, Value
+
+SCOPES = Path(__file__).resolve().parent.parent / "tla" / "scopes"
+MODULE = SCOPES.parent / "MultiPaxos.tla"
+
+# What is a set here and a number there holds there by type.
+BY_TYPE = {"AboveIsReached", "ReachedIsAboveLower", "StoredIsPrefix", "MarksArePrefix"}
+
+
+class Bounds:
+    """How many there are of each sort, as a file of scopes/ says; quorums are the smallest majorities."""
+
+    def __init__(self, path):
+        text = path.read_text()
+        count = lambda name: len(re.search(rf"^ *{name} = {{(.*)}}", text, re.M)[1].split(","))  # noqa: E731
+        self.nodes = count("Node")
+        majority = self.nodes // 2 + 1
+        self.quorums = [q for q in range(1 << self.nodes) if q.bit_count() == majority]
+        self.size = {Node: self.nodes, Quorum: len(self.quorums)}
+        self.size |= {Ballot: count("Ballot"), Slot: count("Slot"), Value: count("Value")}
+        self.states = int(re.search(r"([\d,]+) distinct states", text)[1].replace(",", ""))
+
+
+class Translator:
+    """From formulas to Python, for certain bounds."""
+
+    def __init__(self, bounds):
+        self.bounds, self.names = bounds, 0
+
+    def name(self):
+        self.names += 1
+        return f"x{self.names}"
+
+    def index(self, sorts, terms):
+        """The bit of a tuple."""
+        text = "0"
+        for sort, term in zip(sorts, terms, strict=True):
+            text = f"({text})*{self.bounds.size[sort]}+{term}" if text != "0" else term
+        return text
+
+    def expression(self, e, bound=()):
+        """`bound` are the names of the variables, the innermost last."""
+        if z3.is_quantifier(e):
+            names = [self.name() for _ in range(e.num_vars())]
+            body = self.expression(e.body(), (*bound, *names))
+            loops = " ".join(
+                f"for {name} in range({self.bounds.size[e.var_sort(i)]})" for i, name in enumerate(names)
+            )
+            return f"{'all' if e.is_forall() else 'any'}(({body}) {loops})"
+        if z3.is_var(e):
+            return bound[-1 - z3.get_var_index(e)]
+        parts = [self.expression(child, bound) for child in e.children()]
+        name = e.decl().name()
+        match e.decl().kind():
+            case z3.Z3_OP_TRUE | z3.Z3_OP_FALSE:
+                return str(z3.is_true(e))
+            case z3.Z3_OP_AND:
+                return "(" + " and ".join(parts) + ")"
+            case z3.Z3_OP_OR:
+                return "(" + " or ".join(parts) + ")"
+            case z3.Z3_OP_NOT:
+                return f"(not {parts[0]})"
+            case z3.Z3_OP_IMPLIES:
+                return f"(not {parts[0]} or {parts[1]})"
+            case z3.Z3_OP_ITE:
+                return f"({parts[1]} if {parts[0]} else {parts[2]})"
+            case z3.Z3_OP_EQ:
+                return f"({parts[0]} == {parts[1]})"
+            case z3.Z3_OP_DISTINCT:
+                return f"({parts[0]} != {parts[1]})"
+            case z3.Z3_OP_UNINTERPRETED if not parts:
+                return name.replace(" ", "_")
+            case z3.Z3_OP_UNINTERPRETED if name in ("lower", "before"):
+                return f"({parts[0]} < {parts[1]})"
+            case z3.Z3_OP_UNINTERPRETED if name == "member":
+                return f"(QUORUMS[{parts[1]}] >> {parts[0]} & 1)"
+            case z3.Z3_OP_UNINTERPRETED:
+                return f"({name} >> ({self.index(STATE[name], parts)}) & 1)"
+        raise ValueError(f"not translated: {e}")
+
+    def relation(self, name, function):
+        """The relation that this function from terms to a formula is."""
+        sorts = STATE[name]
+        terms = [z3.Const(self.name(), sort) for sort in sorts]
+        loops = " ".join(f"for {term} in range({self.bounds.size[sort]})" for term, sort in zip(terms, sorts, strict=True))
+        index = self.index(sorts, [str(term) for term in terms])
+        return f"sum([1 << ({index}) {loops} if {self.expression(function(*terms))}])"
+
+    def action(self, action):
+        """A generator of the states that the action leads to."""
+        constants = action.constants()
+        guards = sorted(action.guards(BEFORE, *constants).values(), key=z3.is_quantifier)
+        effects = action.effects(BEFORE, *constants)
+        after = [self.relation(name, effects[name]) if name in effects else name for name in STATE]
+        lines = [f"def {action.name}({', '.join(STATE)}):"]
+        for depth, constant in enumerate(constants, 1):
+            name = self.expression(constant)
+            lines.append("    " * depth + f"for {name} in range({self.bounds.size[constant.sort()]}):")
+        inner = "    " * (len(constants) + 1)
+        lines.append(inner + f"if {' and '.join(self.expression(guard) for guard in guards)}:")
+        lines.append(inner + f"    yield ({', '.join(after)})")
+        return self.compiled(action.name, "\n".join(lines))
+
+    def formula(self, name, formula):
+        """Whether it holds in a state."""
+        return self.compiled(name, f"def {name}({', '.join(STATE)}):\n    return {self.expression(formula(BEFORE))}")
+
+    def compiled(self, name, source):
+        scope = {"QUORUMS": self.bounds.quorums}
+        exec(source, scope)
+        return scope[name]
+
+
+def explore(path):
+    """The number of states and the seconds that it took; raises where something does not hold in one."""
+    started = time.monotonic()
+    translator = Translator(Bounds(path))
+    actions = [translator.action(action) for action in ACTIONS]
+    formulas = {name: translator.formula(name, formula) for name, formula in INVARIANT.items()}
+    first = tuple(0 for _ in STATE)
+    seen, pending = {first}, [first]
+    while pending:
+        state = pending.pop()
+        for name, holds in formulas.items():
+            if not holds(*state):
+                raise AssertionError(f"{name} does not hold in {dict(zip(STATE, state, strict=True))}")
+        for action in actions:
+            for after in action(*state):
+                if after not in seen:
+                    seen.add(after)
+                    pending.append(after)
+    return len(seen), time.monotonic() - started
+
+
+def main():
+    module = MODULE.read_text()
+    missing = [name for name in INVARIANT | CLAIMS if name not in BY_TYPE and not re.search(rf"^{name} +?==", module, re.M)]
+    if missing:
+        print(f"{MODULE.name} does not define {missing}", file=sys.stderr)
+        return 1
+    print("\nThe same states as TLC finds")
+    wrong = 0
+    paths = sorted(SCOPES.glob("exact-*.cfg"))
+    with multiprocessing.Pool() as pool:
+        for path, (found, seconds) in zip(paths, pool.imap(explore, paths), strict=True):
+            expected = Bounds(path).states
+            wrong += found != expected
+            verdict = "" if found == expected else f"   WRONG: TLC finds {expected:,}"
+            print(f"  {path.stem:<32}{found:>9,} states{seconds:8.1f} s{verdict}", flush=True)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,19 @@
+---------------------------------- MODULE MC ----------------------------------
+(***************************************************************************)
+(* Bounds for TLC, of which each file of scopes/ sets its own.             *)
+(***************************************************************************)
+EXTENDS MultiPaxos, FiniteSets, TLC
+
+\* The smallest ones.  A larger quorum lets nobody do what a smaller one does not.
+Majorities == {Q \in SUBSET Node : Cardinality(Q) = Cardinality(Node) \div 2 + 1}
+
+\* Nobody has a name that matters: a state stands for all that differ in names alone.
+Alike == Permutations(Node) \cup Permutations(Value)
+
+\* Phases 1 and 2 alone: what is chosen follows from the votes, whoever knows.
+NextVotes == \/ \E n \in Node, b \in Ballot : Promise(n, b)
+             \/ \E b \in Ballot, s \in Slot, v \in Value : Propose(b, s, v)
+             \/ \E n \in Node, b \in Ballot, s \in Slot, v \in Value : CastVote(n, b, s, v)
+
+SpecVotes == Init /\ [][NextVotes]_vars
+===============================================================================
