@@ -8,5 +8,6 @@ pub mod mutants;
 pub mod original;
 pub mod properties;
 pub mod record;
+pub mod refinement;
 pub mod report;
 pub mod scopes;

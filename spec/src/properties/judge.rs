@@ -6,6 +6,7 @@ use super::audit::{Audit, Tagged};
 use super::bounds;
 use super::party::{Item, Msg, PartyState, Stored, Want, item_of};
 use super::record::Record;
+use super::refines;
 use super::sequential::{Op, Ret};
 use super::sessions;
 use super::snapshots;
@@ -57,11 +58,13 @@ pub enum Rule {
     TimersAsLong,
     /// Snapshots are taken where they should be, kept as long as they are needed, and are what was applied.
     Snapshots,
+    /// Each step is a few steps of the abstract protocol, or none.
+    RefinesSpec,
 }
 
 impl Rule {
     /// All, in the order of their bits.
-    pub const ALL: [Rule; 17] = [
+    pub const ALL: [Rule; 18] = [
         Rule::Agreement,
         Rule::DecidedIsChosen,
         Rule::Validity,
@@ -79,6 +82,7 @@ impl Rule {
         Rule::SameAnswerAgain,
         Rule::TimersAsLong,
         Rule::Snapshots,
+        Rule::RefinesSpec,
     ];
 
     /// The name of the property.
@@ -101,6 +105,7 @@ impl Rule {
             Rule::SameAnswerAgain => "same-answer-again",
             Rule::TimersAsLong => "timers-as-long",
             Rule::Snapshots => "snapshots",
+            Rule::RefinesSpec => "refines-spec",
         }
     }
 
@@ -205,6 +210,7 @@ impl Judge {
             (Rule::TimersAsLong, timers::otherwise_long(&self.replica, seen)),
             (Rule::Bounded, bounds::broken((&self.options, &self.configuration), seen, after)),
             (Rule::Snapshots, snapshots::broken(&self.options, seen, before, after)),
+            (Rule::RefinesSpec, refines::broken(&self.configuration, seen, before, after)),
             (Rule::SameAnswerAgain, again::answered_otherwise(&self.replica, seen, after)),
         ];
         found.into_iter().filter_map(|(rule, why)| why.map(|why| (rule, why))).collect()

@@ -1,0 +1,355 @@
+//! `refines-spec`: each step of a replica is a few steps of the abstract protocol (`spec/tla/MultiPaxos.tla`), or none.
+//!
+//! The abstract state holds what is stored and every message that was ever sent, by anybody. A step of one replica is judged by
+//! what it *rests on*: what the replica had stored, what it knew, and the message that came. From these, [`steps`] takes one
+//! action after the other, each under the guards that are proved; then everything that is stored, sent and known after the step must
+//! have come about. So whatever a replica knows is true of the history, by induction over its steps: what it knew before was, what
+//! came was sent, and nothing else is known after. That is why the history itself need not be a part of any state.
+//!
+//! What a slot held that is truncated is not known any more, and stands as `None`.
+
+use super::audit::{Audit, Tagged};
+use super::judge::Seen;
+use super::transition::stored_or_empty;
+use crate::refinement::protocol::{Action, Domain, Protocol};
+use paxos_model::replica::ballot::{Ballot, Slot};
+use paxos_model::replica::configuration::Configuration;
+use paxos_model::replica::durable::Durable;
+use paxos_model::replica::message::{Entry, Message};
+use paxos_model::replica::{Role, State};
+use stateright::actor::Id;
+use std::collections::BTreeSet;
+
+type Value = Option<Entry<Tagged>>;
+type Known = Protocol<Value>;
+
+/// Why a step is none of the abstract protocol's, if it is not.
+pub fn broken(
+    configuration: &Configuration,
+    seen: &Seen<'_>,
+    before: &State<Audit>,
+    after: &State<Audit>,
+) -> Option<String> {
+    // A crash leaves what is stored.
+    let before = (!seen.is_restart()).then_some(before);
+    let (stored_before, stored) = (stored_or_empty(seen.stored_before), stored_or_empty(seen.stored_after));
+    let domain = domain(configuration, before, after);
+    let mut known = rests_on(configuration, &domain, seen, before, &stored_before);
+    steps(&domain, &mut known, seen, before, after, (&stored_before, &stored))
+        .and_then(|()| is_stored(&known, seen.node, &stored))
+        .and_then(|()| seen.sends.iter().try_for_each(|(_, message)| is_sent(&domain, &known, seen.node, message)))
+        .and_then(|()| is_known(&domain, &known, after))
+        .err()
+}
+
+/// The voters' smallest quorums, and every slot that the replica speaks of with one more.
+fn domain(configuration: &Configuration, before: Option<&State<Audit>>, after: &State<Audit>) -> Domain {
+    let voters: Vec<Id> = configuration.voters().collect();
+    let sets = (0u32..1 << voters.len()).map(|set| {
+        let members = voters.iter().enumerate().filter(move |(index, _)| set & 1 << index != 0);
+        members.map(|(_, node)| *node).collect::<BTreeSet<Id>>()
+    });
+    let smallest = |set: &BTreeSet<Id>| {
+        let without = |node| set.iter().filter(|other| *other != node).copied().collect();
+        configuration.is_quorum(set) && !set.iter().any(|node| configuration.is_quorum(&without(node)))
+    };
+    let end = |state: &State<Audit>| {
+        let log = state.durable.log.get_max().map_or(0, |(slot, _)| slot + 1);
+        let role = match &state.role {
+            Role::Leading(leader) => leader.next,
+            Role::Preparing(proposer) => proposer.votes.keys().next_back().map_or(0, |slot| slot + 1),
+            Role::Following | Role::Polling { .. } => 0,
+        };
+        log.max(role).max(state.durable.decided)
+    };
+    let end = before.map_or(0, end).max(end(after)) + 1;
+    Domain { quorums: sets.filter(smallest).collect(), ballots: Vec::new(), slots: 0..end }
+}
+
+/// What the step rests on.
+fn rests_on(
+    configuration: &Configuration,
+    domain: &Domain,
+    seen: &Seen<'_>,
+    before: Option<&State<Audit>>,
+    stored: &Durable<Audit>,
+) -> Known {
+    let (mut known, node) = (Known::default(), seen.node);
+    known.promised.insert(node, stored.promised);
+    known.log.insert(node, (0..stored.decided).map(|slot| stored.log.get(&slot).cloned()).collect());
+    for (slot, ballot) in &stored.accepted {
+        let value = stored.log.get(slot).cloned();
+        known.accepted.insert((node, *slot), (*ballot, value.clone()));
+        known.proposals.insert((*ballot, *slot, value.clone()));
+        known.votes.insert((*ballot, *slot, value, node));
+    }
+    let memory = before.map_or(stored, |state| &state.durable);
+    for durable in [stored, memory] {
+        known.decided.extend((0..durable.decided).map(|slot| (slot, durable.log.get(&slot).cloned())));
+    }
+    if let Some(state) = before {
+        knows(domain, &mut known, state);
+    }
+    // As long as nothing has changed since, what it would report is what it reported.
+    let (promised, unchanged) = (stored.promised, stored.promised_at == memory.decided);
+    if promised > Ballot::default() && unchanged && !stored.accepted.values().any(|ballot| *ballot == promised) {
+        for slot in domain.slots.clone().filter(|slot| *slot >= stored.decided) {
+            let vote = known.accepted.get(&(node, slot)).cloned();
+            known.reports.entry((node, promised, slot)).or_insert(vote);
+        }
+    }
+    if let Some((src, message)) = seen.delivered()
+        && configuration.members.contains_key(&src)
+    {
+        tells(domain, &mut known, before, src, message);
+    }
+    known
+}
+
+/// What a candidate or a leader knows beside what is stored.
+fn knows(domain: &Domain, known: &mut Known, state: &State<Audit>) {
+    match &state.role {
+        Role::Following | Role::Polling { .. } => {}
+        Role::Preparing(proposer) => {
+            // Who reported the highest vote is not remembered, and does not matter.
+            for (index, node) in proposer.promised.iter().enumerate() {
+                for slot in domain.slots.clone().filter(|slot| *slot >= proposer.first) {
+                    let vote = proposer.votes.get(&slot).filter(|_| index == 0);
+                    let vote = vote.map(|(ballot, entry)| (*ballot, Some(entry.clone())));
+                    known.reports.insert((*node, proposer.ballot, slot), vote);
+                }
+            }
+        }
+        Role::Leading(leader) => {
+            for (slot, proposal) in &leader.proposals {
+                let value = Some(proposal.entry.clone());
+                known.proposals.insert((leader.ballot, *slot, value.clone()));
+                known.votes.extend(proposal.votes.iter().map(|node| (leader.ballot, *slot, value.clone(), *node)));
+            }
+            known.marks.insert(leader.ballot, state.durable.decided);
+            // Some quorum promised, and reported no votes from there on.
+            for node in domain.quorums.first().into_iter().flatten() {
+                for slot in domain.slots.clone().filter(|slot| *slot >= leader.next) {
+                    known.reports.insert((*node, leader.ballot, slot), None);
+                }
+            }
+        }
+    }
+}
+
+/// What a message of a member tells.
+fn tells(domain: &Domain, known: &mut Known, before: Option<&State<Audit>>, src: Id, message: &super::party::Msg) {
+    match message {
+        Message::Promise { ballot, first, votes } => {
+            for slot in domain.slots.clone().filter(|slot| slot >= first) {
+                let vote = votes.iter().find(|vote| vote.slot == slot);
+                let vote = vote.map(|vote| (vote.ballot, Some(vote.entry.clone())));
+                known.reports.entry((src, *ballot, slot)).or_insert(vote);
+            }
+        }
+        Message::Accept { ballot, slot, entry } if ballot.node == src => {
+            known.proposals.insert((*ballot, *slot, Some(entry.clone())));
+        }
+        Message::Accepted { ballot, slot } => {
+            if let Some(Role::Leading(leader)) = before.map(|state| &state.role)
+                && leader.ballot == *ballot
+                && let Some(proposal) = leader.proposals.get(slot)
+            {
+                known.votes.insert((*ballot, *slot, Some(proposal.entry.clone()), src));
+            }
+        }
+        Message::Heartbeat { ballot, decided, .. } if ballot.node == src => {
+            known.marks.insert(*ballot, *decided);
+        }
+        Message::Decided { from, entries } => {
+            known.decided.extend((*from..).zip(entries.iter().cloned().map(Some)));
+        }
+        Message::Part { slot, .. } => {
+            known.decided.extend(domain.slots.clone().filter(|at| at < slot).map(|at| (at, None)));
+        }
+        _ => {}
+    }
+}
+
+/// What is known to be decided in a slot, with its value if that is known.
+fn decision(known: &Known, slot: Slot) -> Result<Value, String> {
+    let found = known.decided.range((slot, None)..(slot + 1, None)).next_back();
+    found.map(|(_, value)| value.clone()).ok_or_else(|| format!("nobody told that slot {slot} is decided"))
+}
+
+/// Whether a slot is known to be decided with this value, as far as either is known.
+fn is_decided(known: &Known, slot: Slot, value: Option<&Entry<Tagged>>) -> bool {
+    let mut found = known.decided.range((slot, None)..(slot + 1, None));
+    found.any(|(_, told)| told.is_none() || value.is_none() || told.as_ref() == value)
+}
+
+/// Takes the actions that the step consists of.
+fn steps(
+    domain: &Domain,
+    known: &mut Known,
+    seen: &Seen<'_>,
+    before: Option<&State<Audit>>,
+    after: &State<Audit>,
+    (stored_before, stored): (&Durable<Audit>, &Durable<Audit>),
+) -> Result<(), String> {
+    let node = seen.node;
+    let take = |known: &mut Known, action: Action<Value>| {
+        known.take(domain, &action).map_err(|guard| format!("{action:?} lacks its guard: {guard}"))
+    };
+    let led = before.and_then(|state| match &state.role {
+        Role::Leading(leader) => Some(leader),
+        _ => None,
+    });
+    let leads = match &after.role {
+        Role::Leading(leader) => Some(leader),
+        _ => None,
+    };
+    let decided = before.map_or(stored_before.decided, |state| state.durable.decided);
+    for slot in decided..after.durable.decided {
+        let value = after.durable.log.get(&slot);
+        if !is_decided(known, slot, value) {
+            let proposal = led.and_then(|leader| Some((leader.ballot, leader.proposals.get(&slot)?)));
+            let marked = match seen.delivered() {
+                Some((_, Message::Heartbeat { ballot, .. })) => known.accepted.get(&(node, slot)).zip(Some(*ballot)),
+                _ => None,
+            };
+            let action = match (proposal, marked) {
+                (Some((ballot, proposal)), _) => Action::Decide { ballot, slot, value: Some(proposal.entry.clone()) },
+                (None, Some(((_, value), ballot))) => Action::DecideMarked { node, ballot, slot, value: value.clone() },
+                (None, None) => return Err(format!("takes slot {slot} for decided, and nothing tells so")),
+            };
+            take(known, action)?;
+        }
+        if let (Some(led), Some(leads)) = (led, leads)
+            && led.ballot == leads.ballot
+        {
+            let value = decision(known, slot)?;
+            take(known, Action::Mark { ballot: led.ballot, slot, value })?;
+        }
+    }
+    for slot in stored_before.decided..stored.decided {
+        let value = decision(known, slot)?;
+        take(known, Action::Store { node, slot, value })?;
+    }
+    let is_new = |(slot, ballot): &(&Slot, &Ballot)| {
+        known.accepted.get(&(node, **slot)).is_none_or(|(accepted, _)| accepted != *ballot)
+    };
+    let votes: Vec<(Slot, Ballot)> = stored.accepted.iter().filter(is_new).map(|(s, b)| (*s, *b)).collect();
+    // A vote in a higher ballot raises the promise with it.
+    if stored.promised > known.promised(node) && !votes.iter().any(|(_, ballot)| *ballot == stored.promised) {
+        take(known, Action::Promise { node, ballot: stored.promised })?;
+    }
+    let proposed = leads.into_iter().flat_map(|leader| {
+        leader.proposals.iter().map(|(slot, proposal)| (leader.ballot, *slot, proposal.entry.clone()))
+    });
+    let sent = seen.sends.iter().filter_map(|(_, message)| match message {
+        Message::Accept { ballot, slot, entry } => Some((*ballot, *slot, entry.clone())),
+        _ => None,
+    });
+    for (ballot, slot, entry) in proposed.chain(sent) {
+        let proposal = (ballot, slot, Some(entry));
+        if !known.proposals.contains(&proposal) {
+            take(known, Action::Propose { ballot, slot, value: proposal.2 })?;
+        }
+    }
+    for (slot, ballot) in votes {
+        let value = stored.log.get(&slot).cloned();
+        take(known, Action::CastVote { node, ballot, slot, value })?;
+    }
+    if let Some(leader) = leads {
+        for slot in known.marked(leader.ballot)..after.durable.decided {
+            let value = decision(known, slot)?;
+            take(known, Action::Mark { ballot: leader.ballot, slot, value })?;
+        }
+    }
+    Ok(())
+}
+
+/// What is stored after the step came about by its actions.
+fn is_stored(known: &Known, node: Id, stored: &Durable<Audit>) -> Result<(), String> {
+    if known.promised(node) != stored.promised {
+        return Err(format!("stores the promise {}, and made {}", stored.promised, known.promised(node)));
+    }
+    let accepted = |slot: &Slot, ballot: &Ballot| (*slot, (*ballot, stored.log.get(slot).cloned()));
+    let accepted = stored.accepted.iter().map(|(slot, ballot)| accepted(slot, ballot));
+    let own = known.accepted.iter().map(|((_, slot), vote)| (*slot, vote.clone()));
+    if !own.eq(accepted) {
+        return Err("stores other votes than it cast".into());
+    }
+    if known.stored(node) != stored.decided {
+        return Err(format!("stores {} slots as decided, and knew {}", stored.decided, known.stored(node)));
+    }
+    match (0..stored.decided).find(|slot| !is_decided(known, *slot, stored.log.get(slot))) {
+        Some(slot) => Err(format!("stores another value in slot {slot} than was decided there")),
+        None => Ok(()),
+    }
+}
+
+/// What a message says came about.
+fn is_sent(domain: &Domain, known: &Known, node: Id, message: &super::party::Msg) -> Result<(), String> {
+    let told = match message {
+        Message::Promise { ballot, first, votes } => domain.slots.clone().filter(|slot| slot >= first).all(|slot| {
+            let vote = votes.iter().find(|vote| vote.slot == slot);
+            let vote = vote.map(|vote| (vote.ballot, Some(vote.entry.clone())));
+            known.reports.get(&(node, *ballot, slot)) == Some(&vote)
+        }),
+        Message::Accept { ballot, slot, entry } => known.proposals.contains(&(*ballot, *slot, Some(entry.clone()))),
+        Message::Accepted { ballot, slot } => {
+            known.votes.iter().any(|(b, s, _, voter)| (b, s, voter) == (ballot, slot, &node))
+        }
+        Message::Heartbeat { ballot, decided, .. } => known.marked(*ballot) >= *decided,
+        Message::Decided { from, entries } => {
+            (*from..).zip(entries).all(|(slot, entry)| known.decided.contains(&(slot, Some(entry.clone()))))
+        }
+        Message::Part { slot, .. } => (0..*slot).all(|slot| is_decided(known, slot, None)),
+        _ => true,
+    };
+    if told { Ok(()) } else { Err(format!("sends {message:?}, which has not come about")) }
+}
+
+/// What the replica knows after the step came about.
+fn is_known(domain: &Domain, known: &Known, after: &State<Audit>) -> Result<(), String> {
+    let durable = &after.durable;
+    if let Some(slot) = (0..durable.decided).find(|slot| !is_decided(known, *slot, durable.log.get(slot))) {
+        return Err(format!("knows another value in slot {slot} than was decided there"));
+    }
+    match &after.role {
+        Role::Following | Role::Polling { .. } => Ok(()),
+        Role::Preparing(proposer) => {
+            let report = |node: &Id, slot: Slot| known.reports.get(&(*node, proposer.ballot, slot));
+            for slot in domain.slots.clone().filter(|slot| *slot >= proposer.first) {
+                let mut top: Option<&(Ballot, Value)> = None;
+                for node in &proposer.promised {
+                    let Some(vote) = report(node, slot) else {
+                        return Err(format!("counts a promise of {node:?} that does not speak of slot {slot}"));
+                    };
+                    let higher = |vote: &&(Ballot, Value)| top.is_none_or(|top| vote.0 > top.0);
+                    top = vote.as_ref().filter(higher).or(top);
+                }
+                let remembered = proposer.votes.get(&slot).map(|(ballot, entry)| (*ballot, Some(entry.clone())));
+                if remembered.as_ref() != top {
+                    return Err(format!("remembers {remembered:?} of slot {slot}, and the highest vote is {top:?}"));
+                }
+            }
+            Ok(())
+        }
+        Role::Leading(leader) => {
+            if !leader.proposals.keys().copied().eq(durable.decided..leader.next) {
+                return Err(format!("leads on from slot {}, and did not propose in all before", leader.next));
+            }
+            for (slot, proposal) in &leader.proposals {
+                let value = Some(proposal.entry.clone());
+                let voted = |node: &Id| known.voted(*node, leader.ballot, *slot, &value);
+                if let Some(node) = proposal.votes.iter().find(|node| !voted(node)) {
+                    return Err(format!("counts a vote of {node:?} in slot {slot} that was not cast"));
+                }
+            }
+            let silent = |node: &Id, slot| known.reports.get(&(*node, leader.ballot, slot)) == Some(&None);
+            let free = |slot| domain.quorums.iter().any(|quorum| quorum.iter().all(|node| silent(node, slot)));
+            match (leader.next..domain.slots.end).find(|slot| !free(*slot)) {
+                Some(slot) => Err(format!("leads, and no quorum reported that there is no vote in slot {slot}")),
+                None => Ok(()),
+            }
+        }
+    }
+}
