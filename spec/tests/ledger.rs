@@ -8,7 +8,7 @@ use paxos_spec::mutants;
 use paxos_spec::record::{self, Record};
 use paxos_spec::report::table::thousands;
 use paxos_spec::scopes::run::Scopes;
-use paxos_spec::scopes::{catalogue, machine};
+use paxos_spec::scopes::{alone, catalogue};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -92,7 +92,8 @@ fn scope_table(record: &Record) -> String {
     let of_replicas = catalogue::scopes();
     let bounds: BTreeMap<&str, String> = of_replicas.iter().map(|scope| (scope.name, scope.bounds())).collect();
     for ScopeInfo { name, description, default, .. } in Scopes.scopes() {
-        let bounds = bounds.get(name.as_str()).map_or(machine::BOUNDS, String::as_str);
+        let without_replicas = || alone::find(&name).map_or("", |alone| alone.bounds);
+        let bounds = bounds.get(name.as_str()).map_or_else(without_replicas, String::as_str);
         let run = if default { "default" } else { "`--full`" };
         let count = |number: Option<u64>| number.map_or_else(|| "–".into(), thousands);
         let found = recorded.get(name.as_str());

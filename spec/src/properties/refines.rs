@@ -20,8 +20,8 @@ use paxos_model::replica::{Role, State};
 use stateright::actor::Id;
 use std::collections::BTreeSet;
 
-type Value = Option<Entry<Tagged>>;
-type Known = Protocol<Value>;
+pub(crate) type Value = Option<Entry<Tagged>>;
+pub(crate) type Known = Protocol<Value>;
 
 /// Why a step is none of the abstract protocol's, if it is not.
 pub fn broken(
@@ -42,16 +42,23 @@ pub fn broken(
         .err()
 }
 
+/// What a step rests on, in the terms of the abstract protocol.
+pub(crate) fn premises(configuration: &Configuration, seen: &Seen<'_>, before: &State<Audit>) -> (Domain, Known) {
+    let before = (!seen.is_restart()).then_some(before);
+    let after = seen.after.replica().or(before).expect("it is a replica's");
+    let domain = domain(configuration, before, after);
+    let known = rests_on(configuration, &domain, seen, before, &stored_or_empty(seen.stored_before));
+    (domain, known)
+}
+
 /// The voters' smallest quorums, and every slot that the replica speaks of with one more.
 fn domain(configuration: &Configuration, before: Option<&State<Audit>>, after: &State<Audit>) -> Domain {
     let voters: Vec<Id> = configuration.voters().collect();
-    let sets = (0u32..1 << voters.len()).map(|set| {
+    // Not asked of the replica's own code, which might count otherwise.
+    let sets = (0u32..1 << voters.len()).filter(|set| set.count_ones() as usize == voters.len() / 2 + 1);
+    let members = |set: u32| {
         let members = voters.iter().enumerate().filter(move |(index, _)| set & 1 << index != 0);
         members.map(|(_, node)| *node).collect::<BTreeSet<Id>>()
-    });
-    let smallest = |set: &BTreeSet<Id>| {
-        let without = |node| set.iter().filter(|other| *other != node).copied().collect();
-        configuration.is_quorum(set) && !set.iter().any(|node| configuration.is_quorum(&without(node)))
     };
     let end = |state: &State<Audit>| {
         let log = state.durable.log.get_max().map_or(0, |(slot, _)| slot + 1);
@@ -63,7 +70,7 @@ fn domain(configuration: &Configuration, before: Option<&State<Audit>>, after: &
         log.max(role).max(state.durable.decided)
     };
     let end = before.map_or(0, end).max(end(after)) + 1;
-    Domain { quorums: sets.filter(smallest).collect(), ballots: Vec::new(), slots: 0..end }
+    Domain { quorums: sets.map(members).collect(), ballots: Vec::new(), slots: 0..end }
 }
 
 /// What the step rests on.

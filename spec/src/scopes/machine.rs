@@ -3,40 +3,24 @@
 //! The scopes of replicas give the machine few commands, since each multiplies their states. Here all sorts are tried in every
 //! state: several puts in a command, all-or-nothing, given and missing versions up to the highest, deletes, collection.
 
-use crate::engine::resident_bytes;
+use super::alone::{Alone, Found};
 use crate::properties::sequential::{Op, Ret, Store};
-use crate::report::{Counterexample, PropertyReport, ScopeReport, StepKind, StoryStep, Verdict, collision_odds};
 use paxos_model::kv::{Command, FLOOR_MAX, Kv, Place, Put, Query, VERSION_MAX};
 use paxos_model::machine::StateMachine;
 use stateright::semantics::SequentialSpec;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Instant;
 
-/// The name of the scope.
-pub const NAME: &str = "key-value-machine";
-/// What it is for.
-pub const DESCRIPTION: &str = "the state machine alone, beside a naive store: every command in every state";
-/// Its bounds, in words.
-pub const BOUNDS: &str =
-    "no replicas; 2 keys, versions up to 3 and the two highest, commands of one and two puts, collection";
-/// The property that it judges.
-pub const PROPERTY: &str = "machine-as-specified";
+/// The scope.
+pub const SCOPE: Alone = Alone {
+    name: "key-value-machine",
+    description: "the state machine alone, beside a naive store: every command in every state",
+    bounds: "no replicas; 2 keys, versions up to 3 and the two highest, commands of one and two puts, collection",
+    property: "machine-as-specified",
+    explore,
+};
 
 /// No version between this and the two highest is reached: what happens there happens below.
 const VERSION_SMALL: u64 = 3;
-
-/// What is found by visiting every state.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Found {
-    /// Distinct states.
-    unique: usize,
-    /// Commands carried out.
-    generated: usize,
-    /// Commands on the longest of the shortest ways to a state.
-    depth: usize,
-    /// The commands that lead to a difference, and the difference.
-    broken: Option<(Vec<Command>, String)>,
-}
 
 fn puts() -> Vec<Put> {
     let high = [FLOOR_MAX, FLOOR_MAX + 1, VERSION_MAX - 1, VERSION_MAX, VERSION_MAX + 1];
@@ -142,10 +126,11 @@ fn explore() -> Found {
             let is_new = within(&machine) && !known.contains_key(&key);
             let told = || falls_apart(&machine).or_else(|| changes_otherwise(&states[here].0, &machine));
             if let Some(why) = differs.or_else(|| if is_new { told() } else { None }) {
-                let mut path = vec![command.clone()];
+                let tell = |command: &Command| format!("the machine carries out {command:?}");
+                let mut path = vec![tell(command)];
                 let mut at = states[here].2;
                 while let Some((before, number)) = at {
-                    path.insert(0, commands[number].clone());
+                    path.insert(0, tell(&commands[number]));
                     at = states[before].2;
                 }
                 found.broken = Some((path, why));
@@ -163,56 +148,9 @@ fn explore() -> Found {
     found
 }
 
-/// Visits every state, and tells of it.
-#[allow(clippy::disallowed_methods, reason = "the check is timed; what it checks is not")]
-pub fn run() -> (ScopeReport, Option<Counterexample>) {
-    let start = Instant::now();
-    let found = explore();
-    report(&found, start.elapsed().as_secs_f64(), resident_bytes())
-}
-
-fn report(found: &Found, seconds: f64, peak_memory_bytes: u64) -> (ScopeReport, Option<Counterexample>) {
-    let verdict = if found.broken.is_some() { Verdict::Violated } else { Verdict::Holds };
-    let report = ScopeReport {
-        name: NAME.into(),
-        description: DESCRIPTION.into(),
-        bounds: BOUNDS.into(),
-        exhausted: found.broken.is_none(),
-        why_incomplete: found.broken.as_ref().map(|_| "stopped at a violation".into()),
-        unique_states: found.unique as u64,
-        generated_states: found.generated as u64,
-        depth: found.depth as u64,
-        seconds,
-        states_per_second: found.generated as f64 / seconds.max(f64::MIN_POSITIVE),
-        peak_memory_bytes,
-        collision_odds: collision_odds(0),
-        properties: vec![PropertyReport { name: PROPERTY.into(), verdict }],
-    };
-    let counterexample = found.broken.as_ref().map(|(path, why)| Counterexample {
-        scope: NAME.into(),
-        property: PROPERTY.into(),
-        explanation: why.clone(),
-        beginning: Vec::new(),
-        steps: (1..)
-            .zip(path)
-            .map(|(number, command)| StoryStep {
-                number,
-                actor: "machine".into(),
-                what: format!("the machine carries out {command:?}"),
-                kind: StepKind::Timeout { node: "machine".into(), label: format!("{command:?}") },
-                changes: Vec::new(),
-                sends: Vec::new(),
-                broke: if number == path.len() { vec![PROPERTY.into()] } else { Vec::new() },
-            })
-            .collect(),
-        explore: String::new(),
-    });
-    (report, counterexample)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{NAME, carry_out, commands, explore};
+    use super::{SCOPE, carry_out, commands, explore};
     use crate::cli::{Catalogue, SimulateOptions};
     use crate::properties::sequential::{Op, Store};
     use crate::scopes::run::Scopes;
@@ -230,9 +168,9 @@ mod tests {
     #[test]
     fn it_is_run_whole_where_others_are_walked_at_random_and_not_explored() {
         let options = SimulateOptions { seconds: 1, seed: 1, threads: 1 };
-        let run = Scopes.simulate(NAME, &options, &mut |_| {});
+        let run = Scopes.simulate(SCOPE.name, &options, &mut |_| {});
         assert!(run.report.exhausted && run.counterexamples.is_empty());
-        assert!(Scopes.begin(NAME).is_err());
+        assert!(Scopes.begin(SCOPE.name).is_err());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Scopes: bounded systems that are small enough to visit every state, chosen so that together they show every rule at work.
 
+pub mod alone;
+pub mod anywhere;
 pub mod catalogue;
 pub mod machine;
 pub mod prefix;

@@ -2,7 +2,7 @@
 
 use super::prefix::{BEGINNING, Broken, Play};
 use super::referee::Referee;
-use super::{Scope, Variation, catalogue, machine, story};
+use super::{Scope, Variation, alone, catalogue, story};
 use crate::cli::{Catalogue, Exhibit, RunOptions, ScopeInfo, ScopeRun, SimulateOptions};
 use crate::engine::{self, Action, DEAD_STAYS_DEAD, Limits, NO_PANIC, Outcome, Stop, Strategy, System};
 use crate::original;
@@ -38,13 +38,13 @@ impl Catalogue for Scopes {
             default: scope.default,
             small: scope.small,
         };
-        let alone = ScopeInfo {
-            name: machine::NAME.into(),
-            description: machine::DESCRIPTION.into(),
+        let without_replicas = alone::ALL.map(|alone| ScopeInfo {
+            name: alone.name.into(),
+            description: alone.description.into(),
             default: true,
             small: false,
-        };
-        catalogue::scopes().into_iter().map(info).chain([alone]).collect()
+        });
+        catalogue::scopes().into_iter().map(info).chain(without_replicas).collect()
     }
 
     fn run(&self, name: &str, options: &RunOptions, progress: &mut dyn FnMut(Progress)) -> ScopeRun {
@@ -121,14 +121,14 @@ impl Catalogue for Scopes {
     }
 
     fn properties(&self, name: &str) -> Vec<String> {
-        if name == machine::NAME {
-            return vec![machine::PROPERTY.into()];
+        if let Some(alone) = alone::find(name) {
+            return vec![alone.property.into()];
         }
         judged(&Self::find(name), true).into_iter().map(str::to_owned).collect()
     }
 
     fn begin(&self, name: &str) -> Result<(), String> {
-        if name == machine::NAME {
+        if alone::find(name).is_some() {
             return Err("it has no replicas to walk through".into());
         }
         Self::find(name).begin().map(|_| ()).map_err(|broken| format!("its beginning breaks {}", broken.why()))
@@ -291,8 +291,8 @@ const ORIGINALS: [(&str, &str); 2] = [
 
 /// Runs what has nothing to choose at random, and nothing to walk through: it is small, and visited whole.
 fn run_without_replicas(name: &str) -> Option<ScopeRun> {
-    if name == machine::NAME {
-        let (report, counterexample) = machine::run();
+    if let Some(alone) = alone::find(name) {
+        let (report, counterexample) = alone.run();
         return Some(ScopeRun { report, counterexamples: counterexample.into_iter().collect() });
     }
     run_original(name)

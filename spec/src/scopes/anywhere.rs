@@ -1,0 +1,294 @@
+//! One step from anywhere: every state of a replica that the proved invariant allows, within bounds and reachable or not, takes
+//! every step that it may be asked to take; each must be a few steps of the abstract protocol, or none.
+//!
+//! Those keep the invariant, whatever the bounds (`spec/proof/`). So no bound on depth is left: what holds here holds after any
+//! number of steps, as long as there are no more slots, ballots and values in it than here.
+
+use super::alone::{Alone, Found};
+use crate::properties::audit::{Audit, Tagged};
+use crate::properties::judge::Seen;
+use crate::properties::party::{Msg, PartyState, Stored};
+use crate::properties::refines;
+use crate::refinement::invariant::clauses;
+use paxos_model::kv::{Command, Put};
+use paxos_model::replica::ballot::{Ballot, Slot};
+use paxos_model::replica::configuration::Configuration;
+use paxos_model::replica::durable::Durable;
+use paxos_model::replica::leader::{Leader, Proposal};
+use paxos_model::replica::message::{Act, Entry, Message, Operation, OperationId, SessionId, Vote};
+use paxos_model::replica::proposer::Proposer;
+use paxos_model::replica::{Options, Replica, Role, State, Timer};
+use paxos_model::trace::{self, Input};
+use stateright::actor::{Actor, Command as Output, Id, Out};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// The scope.
+pub const SCOPE: Alone = Alone {
+    name: "one-step-from-anywhere",
+    description: "every step from every state that the proved invariant allows, reachable or not",
+    bounds: "each of 3 replicas, 1 slot and the one after it, 3 ballots, 2 values",
+    property: "refines-spec",
+    explore,
+};
+
+const NODES: usize = 3;
+
+/// A state of one replica, with what it has stored.
+type Local = (State<Audit>, Durable<Audit>);
+
+fn ballots() -> Vec<Ballot> {
+    (0..NODES).map(|node| Ballot { round: 1, node: node.into() }).collect()
+}
+
+fn values() -> [Entry<Tagged>; 2] {
+    let puts = vec![Put { key: "k".into(), val: "v".into(), ver: None }];
+    let act = Act::Apply(Tagged { tag: 1, command: Command::Write { puts, atomic: false } });
+    let id = OperationId { session: SessionId { slot: 1000, position: 0 }, sequence: 1 };
+    let operation = Operation::InSession { id, by_node: false, acknowledged_below: 1, act };
+    [Entry::Noop, Entry::Batch([operation].into())]
+}
+
+/// No vote, and every vote in one of the ballots that `is_so`.
+fn votes(is_so: impl Fn(&Ballot) -> bool) -> Vec<Option<(Ballot, Entry<Tagged>)>> {
+    let cast = |ballot: Ballot| values().map(|entry| Some((ballot, entry)));
+    [None].into_iter().chain(ballots().into_iter().filter(is_so).flat_map(cast)).collect()
+}
+
+fn sets() -> impl Iterator<Item = BTreeSet<Id>> {
+    let members = |set: u32| (0..NODES).filter(|node| set & 1 << node != 0).map(Id::from).collect();
+    (0u32..1 << NODES).map(members)
+}
+
+/// What a replica may have stored, and what of it, with later decisions, it may have in memory.
+fn durables() -> Vec<(Durable<Audit>, Durable<Audit>)> {
+    let mut all = Vec::new();
+    let promises = [Ballot::default()].into_iter().chain(ballots());
+    for (promised, vote) in
+        promises.flat_map(|promised| votes(|ballot| *ballot <= promised).into_iter().map(move |vote| (promised, vote)))
+    {
+        let mut stored = Durable { promised, ..Durable::default() };
+        if let Some((ballot, entry)) = &vote {
+            stored.accepted.insert(0, *ballot);
+            stored.log.insert(0, entry.clone());
+        }
+        all.push((stored.clone(), stored.clone()));
+        for entry in values() {
+            let mut memory = stored.clone();
+            memory.accepted.clear();
+            memory.log.insert(0, entry);
+            memory.decided = 1;
+            all.push((stored.clone(), memory.clone()));
+            if vote.is_none() {
+                for promised_at in 0..=1 {
+                    memory.promised_at = promised_at;
+                    all.push((memory.clone(), memory.clone()));
+                }
+            }
+        }
+    }
+    all
+}
+
+/// The candidacies that a replica may be in, with the promise that it has stored.
+fn candidacies(node: Id, stored: &Durable<Audit>) -> Vec<Proposer<Tagged>> {
+    let own = stored.accepted.get(&0).map(|ballot| (*ballot, stored.log[&0].clone()));
+    if own.as_ref().is_some_and(|(ballot, _)| *ballot == stored.promised) {
+        return Vec::new();
+    }
+    let mut all = Vec::new();
+    for promised in sets().filter(|set| set.contains(&node)) {
+        for first in stored.promised_at..=1 {
+            let source = promised.iter().copied().find(|other| *other != node && first > stored.promised_at);
+            for top in votes(|ballot| *ballot < stored.promised) {
+                // Its own vote is among those reported, if it had one.
+                if top.as_ref().map(|(ballot, _)| *ballot) < own.as_ref().map(|(ballot, _)| *ballot) {
+                    continue;
+                }
+                all.push(Proposer {
+                    ballot: stored.promised,
+                    promised: promised.clone(),
+                    votes: top.into_iter().map(|vote| (0, vote)).collect(),
+                    first,
+                    source: source.unwrap_or(node),
+                });
+            }
+        }
+    }
+    all
+}
+
+/// The ways in which a replica may lead in the ballot that it promised.
+fn leaderships(node: Id, stored: &Durable<Audit>, decided: Slot) -> Vec<Leader<Tagged>> {
+    let mut all = Vec::new();
+    let empty = Leader {
+        ballot: stored.promised,
+        next: decided,
+        proposals: BTreeMap::new(),
+        queue: VecDeque::new(),
+        known: BTreeSet::new(),
+        contacts: (0..NODES).map(Id::from).collect(),
+        round: 0,
+        acknowledged: BTreeMap::new(),
+        reads: Vec::new(),
+        rounds: BTreeMap::new(),
+    };
+    all.push(empty.clone());
+    for entry in values() {
+        for votes in sets() {
+            // Its own vote it has stored, and for what it proposed.
+            let own = stored.accepted.get(&decided).is_some_and(|ballot| *ballot == stored.promised);
+            if votes.contains(&node) && !(own && stored.log.get(&decided) == Some(&entry)) {
+                continue;
+            }
+            let known = entry.operations().iter().map(Operation::key).collect();
+            let proposals = BTreeMap::from([(decided, Proposal { entry: entry.clone(), bytes: 0, votes })]);
+            all.push(Leader { next: decided + 1, proposals, known, ..empty.clone() });
+        }
+    }
+    all
+}
+
+fn locals(replica: &Replica<Audit>, node: Id) -> Vec<Local> {
+    let mut all = Vec::new();
+    for (stored, memory) in durables() {
+        let mut out = Out::new();
+        let started = replica.on_start(node, &Some(Arc::new(memory)), &mut out);
+        let heard = ballots().into_iter().filter(|ballot| *ballot >= stored.promised).map(Some);
+        for following in [None].into_iter().chain(heard) {
+            all.push((State { following, ..started.clone() }, stored.clone()));
+        }
+        if stored.promised.node != node || stored.promised == Ballot::default() {
+            continue;
+        }
+        for proposer in candidacies(node, &stored) {
+            all.push((State { role: Role::Preparing(proposer), ..started.clone() }, stored.clone()));
+        }
+        for leader in leaderships(node, &stored, started.durable.decided) {
+            let following = Some(leader.ballot);
+            all.push((State { role: Role::Leading(leader), following, ..started.clone() }, stored.clone()));
+        }
+    }
+    all
+}
+
+/// What may come from `src`.
+fn messages(src: Id) -> Vec<Msg> {
+    let mut all = Vec::new();
+    for ballot in ballots() {
+        if ballot.node == src {
+            all.push(Message::Prepare { ballot });
+            all.extend((0..=1).map(|decided| Message::Heartbeat { ballot, decided, round: 0 }));
+            for (slot, entry) in (0..=1).flat_map(|slot| values().map(|entry| (slot, entry))) {
+                all.push(Message::Accept { ballot, slot, entry });
+            }
+            all.push(Message::PreVote { ballot, promised: ballot });
+        }
+        all.push(Message::PreVoted { ballot });
+        all.push(Message::HeartbeatAck { ballot, round: 0 });
+        all.extend((0..=1).map(|slot| Message::Accepted { ballot, slot }));
+        for (first, vote) in (0..=1).flat_map(|first| votes(|b| *b < ballot).into_iter().map(move |vote| (first, vote)))
+        {
+            let votes = vote.into_iter().map(|(ballot, entry)| Vote { slot: first, ballot, entry }).collect();
+            all.push(Message::Promise { ballot, first, votes });
+        }
+    }
+    for entry in values() {
+        all.extend((0..=1).map(|from| Message::Decided { from, entries: vec![entry.clone()] }));
+        all.extend(values().map(|next| Message::Decided { from: 0, entries: vec![entry.clone(), next] }));
+    }
+    all.extend((0..=1).map(|from| Message::Fetch { from, arriving: None }));
+    all
+}
+
+/// Whether what a step rests on can all be true.
+fn is_allowed(configuration: &Configuration, seen: &Seen<'_>, before: &State<Audit>) -> bool {
+    // Nobody tells itself what it leads in.
+    if matches!(seen.delivered(), Some((src, Message::Heartbeat { .. } | Message::Prepare { .. })) if src == seen.node)
+    {
+        return false;
+    }
+    // A leader remembers what it proposed; and nobody else proposes in its ballot.
+    let proposed = |leader: &Leader<Tagged>, slot: &Slot, entry: &Entry<Tagged>| {
+        *slot < before.durable.decided || leader.proposals.get(slot).is_some_and(|own| own.entry == *entry)
+    };
+    if let Role::Leading(leader) = &before.role {
+        let own = before.durable.accepted.iter().filter(|(_, ballot)| **ballot == leader.ballot);
+        let accept = seen.delivered().and_then(|(_, message)| match message {
+            Message::Accept { ballot, slot, entry } if *ballot == leader.ballot => Some((slot, entry)),
+            _ => None,
+        });
+        let mut votes = own.map(|(slot, _)| (slot, &before.durable.log[slot])).chain(accept);
+        if !votes.all(|(slot, entry)| proposed(leader, slot, entry)) {
+            return false;
+        }
+    }
+    let (domain, known) = refines::premises(configuration, seen, before);
+    // The other clauses speak of what others have stored, and of what this one does not know.
+    const LOCAL: [&str; 5] = ["OneProposal", "VoteIsProposed", "AcceptedIsVote", "AcceptedIsOpen", "AcceptedIsLatest"];
+    let holds = clauses().iter().filter(|(name, _)| LOCAL.contains(name)).all(|(_, holds)| {
+        // Votes of others say nothing of what they have stored.
+        let mut own = known.clone();
+        own.votes.retain(|(.., node)| *node == seen.node);
+        holds(&own, &domain)
+    });
+    let mut values = BTreeMap::new();
+    let agree = known.decided.iter().filter(|(_, value)| value.is_some());
+    holds && agree.into_iter().all(|(slot, value)| *values.entry(slot).or_insert(value) == value)
+}
+
+fn explore() -> Found {
+    let configuration = Configuration::of_voters(NODES);
+    let options = Options { snapshot_every: 0, pre_vote: false, ..Options::default() };
+    let replica = Replica::<Audit>::new(configuration.clone(), options);
+    let mut found = Found::default();
+    for node in (0..NODES).map(Id::from) {
+        let sent = (0..NODES).map(Id::from).flat_map(|src| messages(src).into_iter().map(move |msg| (src, msg)));
+        let timers = [Timer::Election, Timer::Resend, Timer::Flush].map(Input::Timeout);
+        let inputs = sent.map(|(src, msg)| Input::Deliver { src, msg }).chain(timers).chain([Input::Start]);
+        let inputs: Vec<Input<Msg, Timer>> = inputs.collect();
+        for (state, stored) in locals(&replica, node) {
+            found.unique += 1;
+            let stored = Some(Arc::new(stored));
+            for input in &inputs {
+                if let Some(why) = take(&replica, &configuration, node, (&state, &stored), input, &mut found.generated)
+                {
+                    found.broken =
+                        Some((vec![format!("{node:?} is {state:?}, has stored {stored:?}, and takes {input:?}")], why));
+                    return found;
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Takes a step, if what it rests on can be true. Says what is wrong with it.
+fn take(
+    replica: &Replica<Audit>,
+    configuration: &Configuration,
+    node: Id,
+    (state, stored): (&State<Audit>, &Option<Stored>),
+    input: &Input<Msg, Timer>,
+    steps: &mut usize,
+) -> Option<String> {
+    let before = PartyState::Replica(state.clone());
+    let resting =
+        Seen { node, input, before: &before, stored_before: stored, after: &before, stored_after: stored, sends: &[] };
+    if !is_allowed(configuration, &resting, state) {
+        return None;
+    }
+    *steps += 1;
+    let step = trace::step(replica, node, Some(state), stored, input);
+    let (mut stored_after, mut sends) = (stored.clone(), Vec::new());
+    for output in step.outputs {
+        match output {
+            Output::Save(value) => stored_after = Some(value),
+            Output::Send(dst, msg) => sends.push((dst, msg)),
+            _ => {}
+        }
+    }
+    let after = step.state.map_or_else(|| before.clone(), PartyState::Replica);
+    let seen = Seen { after: &after, stored_after: &stored_after, sends: &sends, ..resting };
+    refines::broken(configuration, &seen, state, after.replica()?)
+}
