@@ -10,7 +10,10 @@
 
 use super::audit::{Audit, Tagged};
 use super::judge::Seen;
+use super::party::{Msg, Stored};
+use super::record::Record;
 use super::transition::stored_or_empty;
+use crate::refinement::invariant::clauses;
 use crate::refinement::protocol::{Action, Domain, Protocol};
 use paxos_model::replica::ballot::{Ballot, Slot};
 use paxos_model::replica::configuration::Configuration;
@@ -82,14 +85,7 @@ fn rests_on(
     stored: &Durable<Audit>,
 ) -> Known {
     let (mut known, node) = (Known::default(), seen.node);
-    known.promised.insert(node, stored.promised);
-    known.log.insert(node, (0..stored.decided).map(|slot| stored.log.get(&slot).cloned()).collect());
-    for (slot, ballot) in &stored.accepted {
-        let value = stored.log.get(slot).cloned();
-        known.accepted.insert((node, *slot), (*ballot, value.clone()));
-        known.proposals.insert((*ballot, *slot, value.clone()));
-        known.votes.insert((*ballot, *slot, value, node));
-    }
+    stores(&mut known, node, stored);
     let memory = before.map_or(stored, |state| &state.durable);
     for durable in [stored, memory] {
         known.decided.extend((0..durable.decided).map(|slot| (slot, durable.log.get(&slot).cloned())));
@@ -111,6 +107,18 @@ fn rests_on(
         tells(domain, &mut known, before, src, message);
     }
     known
+}
+
+/// What a node has stored.
+fn stores(known: &mut Known, node: Id, stored: &Durable<Audit>) {
+    known.promised.insert(node, stored.promised);
+    known.log.insert(node, (0..stored.decided).map(|slot| stored.log.get(&slot).cloned()).collect());
+    for (slot, ballot) in &stored.accepted {
+        let value = stored.log.get(slot).cloned();
+        known.accepted.insert((node, *slot), (*ballot, value.clone()));
+        known.proposals.insert((*ballot, *slot, value.clone()));
+        known.votes.insert((*ballot, *slot, value, node));
+    }
 }
 
 /// What a candidate or a leader knows beside what is stored.
@@ -145,7 +153,7 @@ fn knows(domain: &Domain, known: &mut Known, state: &State<Audit>) {
 }
 
 /// What a message of a member tells.
-fn tells(domain: &Domain, known: &mut Known, before: Option<&State<Audit>>, src: Id, message: &super::party::Msg) {
+fn tells(domain: &Domain, known: &mut Known, before: Option<&State<Audit>>, src: Id, message: &Msg) {
     match message {
         Message::Promise { ballot, first, votes } => {
             for slot in domain.slots.clone().filter(|slot| slot >= first) {
@@ -176,6 +184,56 @@ fn tells(domain: &Domain, known: &mut Known, before: Option<&State<Audit>>, src:
         }
         _ => {}
     }
+}
+
+/// The clause of the proved invariant that does not hold, if one does not, of what the replicas have stored and know, of all votes
+/// ever cast, and of the messages in flight. For what was taken for decided in lives that are over stands what is chosen.
+pub fn invariant_broken<'a>(
+    configuration: &Configuration,
+    replicas: &[(Id, &State<Audit>, Stored)],
+    record: &Record,
+    messages: impl Iterator<Item = (Id, &'a Msg)>,
+) -> Option<&'static str> {
+    let mut known = Known::default();
+    let (_, first, _) = replicas.first()?;
+    let mut domain = domain(configuration, None, first);
+    for (node, state, stored) in replicas {
+        domain.slots.end = domain.slots.end.max(self::domain(configuration, None, state).slots.end);
+        stores(&mut known, *node, stored);
+        for durable in [stored, &state.durable] {
+            known.decided.extend((0..durable.decided).map(|slot| (slot, durable.log.get(&slot).cloned())));
+        }
+    }
+    // After the slots are known. What a candidate has heard is in the messages that it heard.
+    for (_, state, _) in replicas.iter().filter(|(_, state, _)| matches!(state.role, Role::Leading(_))) {
+        let mut own = Known::default();
+        knows(&domain, &mut own, state);
+        known.proposals.extend(own.proposals);
+        known.marks.extend(own.marks);
+    }
+    for ((slot, ballot), entries) in &record.votes {
+        for (entry, voters) in entries {
+            let value = Some(entry.clone());
+            known.votes.extend(voters.iter().map(|node| (*ballot, *slot, value.clone(), *node)));
+            known.proposals.insert((*ballot, *slot, value));
+        }
+    }
+    for (src, message) in messages {
+        let marked = known.marks.clone();
+        tells(&domain, &mut known, None, src, message);
+        known.marks.extend(
+            marked.into_iter().map(|(ballot, slot)| (ballot, slot.max(known.marked(ballot)))).collect::<Vec<_>>(),
+        );
+    }
+    // A slot that is truncated shows no value to compare.
+    known.decided.retain(|(_, value)| value.is_some());
+    let chosen =
+        record.chosen.iter().flat_map(|(slot, values)| values.iter().map(|value| (*slot, Some(value.clone()))));
+    known.decided.extend(chosen);
+    let spoken = known.reports.keys().map(|(_, ballot, _)| *ballot);
+    let ballots: BTreeSet<Ballot> = known.proposals.iter().map(|(ballot, ..)| *ballot).chain(spoken).collect();
+    domain.ballots = ballots.into_iter().collect();
+    clauses().iter().find(|(_, holds)| !holds(&known, &domain)).map(|(name, _)| *name)
 }
 
 /// What is known to be decided in a slot, with its value if that is known.
@@ -293,7 +351,7 @@ fn is_stored(known: &Known, node: Id, stored: &Durable<Audit>) -> Result<(), Str
 }
 
 /// What a message says came about.
-fn is_sent(domain: &Domain, known: &Known, node: Id, message: &super::party::Msg) -> Result<(), String> {
+fn is_sent(domain: &Domain, known: &Known, node: Id, message: &Msg) -> Result<(), String> {
     let told = match message {
         Message::Promise { ballot, first, votes } => domain.slots.clone().filter(|slot| slot >= first).all(|slot| {
             let vote = votes.iter().find(|vote| vote.slot == slot);

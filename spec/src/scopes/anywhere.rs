@@ -21,6 +21,7 @@ use paxos_model::replica::{Options, Replica, Role, State, Timer};
 use paxos_model::trace::{self, Input};
 use stateright::actor::{Actor, Command as Output, Id, Out};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// The scope.
@@ -279,7 +280,8 @@ fn take(
         return None;
     }
     *steps += 1;
-    let step = trace::step(replica, node, Some(state), stored, input);
+    let run = || trace::step(replica, node, Some(state), stored, input);
+    let Ok(step) = catch_unwind(AssertUnwindSafe(run)) else { return Some("it panics".into()) };
     let (mut stored_after, mut sends) = (stored.clone(), Vec::new());
     for output in step.outputs {
         match output {

@@ -7,6 +7,7 @@ mod corners;
 mod decisions;
 mod handovers;
 mod intruders;
+mod invariant;
 mod leadership;
 mod partitions;
 mod reads;
@@ -136,6 +137,7 @@ pub fn scopes() -> Vec<Scope> {
     all.extend(corners::scopes());
     all.extend(snapshots::scopes());
     all.extend(partitions::scopes());
+    all.extend(invariant::scopes());
     all
 }
 

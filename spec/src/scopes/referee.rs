@@ -9,7 +9,9 @@ use crate::properties::judge::{Judge, Rule, Seen};
 use crate::properties::party::{Msg, Party, PartyState};
 use crate::properties::progress::{self, Frozen, Links};
 use crate::properties::record::Record;
+use crate::properties::refines;
 use crate::properties::timers;
+use crate::properties::transition::stored_or_empty;
 use dashmap::DashMap;
 use paxos_model::replica::leader::Leader;
 use paxos_model::replica::message::Message;
@@ -20,6 +22,9 @@ use smallvec::SmallVec;
 use stateright::Expectation;
 use stateright::actor::Id;
 use std::collections::BTreeMap;
+
+/// That the invariant which is proved holds in each state, where no vote is forgotten.
+pub const INDUCTIVE_INVARIANT: &str = "inductive-invariant";
 
 /// The referee of one scope.
 pub struct Referee {
@@ -97,6 +102,16 @@ impl Referee {
             let why = timers::amiss(local.state.replica()?, &timers)?;
             Some(format!("at node {node}, {why}"))
         })
+    }
+
+    /// The clause of the proved invariant that does not hold.
+    pub fn clause_broken(&self, view: &View<'_, Party, Referee>) -> Option<&'static str> {
+        let replicas = view.locals().zip(0..).filter_map(|(local, node): (_, usize)| {
+            Some((node.into(), local.state.replica()?, stored_or_empty(&local.stored)))
+        });
+        let replicas: Vec<_> = replicas.collect();
+        let messages = view.messages().map(|envelope| (envelope.src, &envelope.msg));
+        refines::invariant_broken(&self.judge.configuration, &replicas, view.record(), messages)
     }
 
     fn frozen(view: &View<'_, Party, Referee>, links: &Links) -> BTreeMap<Id, Frozen> {
@@ -188,6 +203,10 @@ impl Ghost<Party> for Referee {
         if !self.scope.progress.is_empty() {
             all.push(always("progress"));
         }
+        if !self.scope.collapse {
+            let (name, expectation) = (INDUCTIVE_INVARIANT, Expectation::Always);
+            all.push(Predicate { name, expectation, depends: Depends::All });
+        }
         all
     }
 
@@ -195,7 +214,10 @@ impl Ghost<Party> for Referee {
         match self.scope.witnesses.get(index) {
             Some(witness) => WITNESS_RULES[*witness as usize].2(view, &self.scope),
             None if index == self.scope.witnesses.len() => Self::timer_amiss(view).is_none(),
-            None => self.makes_progress(view),
+            None if index == self.scope.witnesses.len() + 1 && !self.scope.progress.is_empty() => {
+                self.makes_progress(view)
+            }
+            None => self.clause_broken(view).is_none(),
         }
     }
 

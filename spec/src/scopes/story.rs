@@ -1,7 +1,7 @@
 //! A path through a scope, told.
 
 use super::prefix::{Broken, Played};
-use super::referee::Referee;
+use super::referee::{INDUCTIVE_INVARIANT, Referee};
 use super::words::{self, Fields};
 use crate::engine::{self, Action, State, StepRecord, System};
 use crate::properties::judge::Rule;
@@ -134,6 +134,10 @@ pub fn why(system: &System<Party, Referee>, path: &[Action], property: &str) -> 
     let records = engine::replay(system, path);
     let amiss = |state| match property {
         "timers-set" => Referee::timer_amiss(&system.view(state)),
+        INDUCTIVE_INVARIANT => {
+            let clause = system.universe().ghost().clause_broken(&system.view(state));
+            clause.map(|clause| format!("the clause {clause} of the invariant does not hold"))
+        }
         _ => system.universe().ghost().no_progress(&system.view(state)),
     };
     let (Some(last), Some(state)) = (records.last(), states.last()) else {
