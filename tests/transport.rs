@@ -272,6 +272,26 @@ fn what_is_no_frame_ends_the_connection_and_nothing_else() {
     }
 }
 
+/// As when a length was altered on its way: what follows it is taken for the rest of one frame, and brings it no end.
+#[test]
+fn a_frame_that_does_not_become_whole_ends_the_connection_although_its_peer_goes_on() {
+    let listener = Listener::new();
+    let (mut stream, seal) = listener.peer(1);
+    let mut altered = framed(seal, &prepare(1, 1));
+    altered[2] ^= 0x80;
+    drops("frame", || {
+        stream.write_all(&altered).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        until("the connection's end", || {
+            let _ = stream.write_all(&framed(seal, &prepare(2, 1)));
+            is_closed(&mut stream).then_some(())
+        });
+    });
+    let (mut stream, seal) = listener.peer(1);
+    stream.write_all(&framed(seal, &prepare(3, 1))).unwrap();
+    listener.promises(ballot(3, 1));
+}
+
 #[test]
 fn rubbish_instead_of_an_introduction_is_dropped() {
     let listener = Listener::new();
