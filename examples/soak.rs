@@ -35,6 +35,12 @@ struct Cli {
     /// Where the programs `node` and `logcat` are; without it, beside this one.
     #[arg(long)]
     programs: Option<PathBuf>,
+    /// Puts the nodes into network namespaces, which needs the privileges for that, in place of a proxy on the loopback interface.
+    #[arg(long)]
+    namespaces: bool,
+    /// Only faults whose names, as they are printed at the end, contain this.
+    #[arg(long, default_value = "")]
+    only: String,
     /// Does not print the steps.
     #[arg(long)]
     quiet: bool,
@@ -54,11 +60,15 @@ fn main() -> ExitCode {
         clients: cli.clients,
         node: programs.join("node"),
         logcat: programs.join("logcat"),
+        namespaces: cli.namespaces,
+        only: cli.only,
         tell: !cli.quiet,
     };
+    let Settings { seconds, seed, nodes, clients, only, .. } = &settings;
+    let spaces = if settings.namespaces { " --namespaces" } else { "" };
+    let only = if only.is_empty() { String::new() } else { format!(" --only {only:?}") };
     let again = format!(
-        "cargo run --release --example soak -- --seconds {} --seed {} --nodes {} --clients {}",
-        settings.seconds, settings.seed, settings.nodes, settings.clients
+        "cargo run --release --example soak -- --seconds {seconds} --seed {seed} --nodes {nodes} --clients {clients}{spaces}{only}"
     );
     println!("{again}");
     let report = match harness::run(&settings) {

@@ -18,6 +18,8 @@ fn three_nodes_under_fire_keep_their_promises() {
         clients: 6,
         node: env!("CARGO_BIN_EXE_node").into(),
         logcat: env!("CARGO_BIN_EXE_logcat").into(),
+        namespaces: false,
+        only: String::new(),
         tell: false,
     };
     let report = harness::run(&settings).expect("it runs");

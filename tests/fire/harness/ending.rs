@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const RECOVERY: Duration = Duration::from_secs(30);
 
 /// Tries again until there is something, or the time is up.
-fn until<T>(what: &str, nodes: &mut Nodes, mut attempt: impl FnMut() -> Option<T>) -> Result<T, String> {
+fn until<T>(what: &str, nodes: &mut Nodes<'_>, mut attempt: impl FnMut() -> Option<T>) -> Result<T, String> {
     let end = Instant::now() + RECOVERY;
     loop {
         nodes.look()?;
@@ -28,7 +28,7 @@ fn until<T>(what: &str, nodes: &mut Nodes, mut attempt: impl FnMut() -> Option<T
 }
 
 /// Requires a write at every node. Returns how long that took, in microseconds.
-pub(crate) fn progress(load: &Load, nodes: &mut Nodes) -> Result<u64, String> {
+pub(crate) fn progress(load: &Load, nodes: &mut Nodes<'_>) -> Result<u64, String> {
     let (sender, begin) = (Sender::new(), load.now());
     for node in 0..nodes.count() {
         let write = ("PUT", "/kvstore/filling-progress", r#"{"val": "x"}"#);
@@ -40,7 +40,7 @@ pub(crate) fn progress(load: &Load, nodes: &mut Nodes) -> Result<u64, String> {
 }
 
 /// Requires backups of all nodes that show one state at one slot; they go into the history, as the last reads. Nobody writes any more.
-pub(crate) fn agreement(load: &Load, nodes: &mut Nodes, history: &mut History) -> Result<(), String> {
+pub(crate) fn agreement(load: &Load, nodes: &mut Nodes<'_>, history: &mut History) -> Result<(), String> {
     let sender = Sender::new();
     let count = nodes.count();
     let cuts = until("the nodes show no common slot", nodes, || {
@@ -56,7 +56,7 @@ pub(crate) fn agreement(load: &Load, nodes: &mut Nodes, history: &mut History) -
 }
 
 /// Requires that all logs on disk have the same entry in each slot that is decided. Returns how many slots are in more than one of them.
-pub(crate) fn logs(nodes: &Nodes, logcat: &Path) -> Result<u64, String> {
+pub(crate) fn logs(nodes: &Nodes<'_>, logcat: &Path) -> Result<u64, String> {
     let mut slots: BTreeMap<u64, String> = BTreeMap::new();
     let mut compared = 0;
     for node in 0..nodes.count() {

@@ -1,14 +1,17 @@
 //! Carries out a schedule on the nodes and the links between them.
 
 use super::clients::Load;
+use super::network::Network;
 use super::nodes::Nodes;
-use super::proxy::{Proxy, State, Weather};
+use super::proxy::{State, Weather};
 use super::random::Random;
 use super::request::Sender;
 use super::schedule::{Fault, Shape, Step, Who};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// How long it may take until every node serves again after a fault has ended: longer than a connection whose frames are out of step may last.
+const BACK: Duration = Duration::from_secs(20);
 /// How long a node may take to say how it is.
 const STATUS_MS: u64 = 300;
 /// How long it may take until a node is so far behind that it is sent a snapshot, and until it begins to be.
@@ -22,11 +25,13 @@ pub(crate) struct Done {
     pub(crate) times: u64,
     /// The longest time without an answer from its begin to that of the next step, in microseconds.
     pub(crate) gap: u64,
+    /// The longest time from its end until every node served again, in microseconds.
+    pub(crate) back: u64,
 }
 
 pub(crate) struct Inflictor<'a> {
-    pub(crate) nodes: Nodes,
-    proxy: &'a Proxy,
+    pub(crate) nodes: Nodes<'a>,
+    network: &'a Network,
     load: &'a Load,
     sender: Sender,
     random: Random,
@@ -42,10 +47,10 @@ fn told(error: std::io::Error) -> String {
 }
 
 impl<'a> Inflictor<'a> {
-    pub(crate) fn new(nodes: Nodes, proxy: &'a Proxy, load: &'a Load) -> Inflictor<'a> {
+    pub(crate) fn new(nodes: Nodes<'a>, network: &'a Network, load: &'a Load) -> Inflictor<'a> {
         let random = Random::new(load.seed, 999);
         let (done, in_transfer, stopped) = Default::default();
-        Inflictor { nodes, proxy, load, sender: Sender::new(), random, done, in_transfer, stopped }
+        Inflictor { nodes, network, load, sender: Sender::new(), random, done, in_transfer, stopped }
     }
 
     /// One step: from its pause to the end of what it does.
@@ -73,11 +78,29 @@ impl<'a> Inflictor<'a> {
             std::thread::park_timeout(Duration::from_millis(5));
         }
         let gap = self.load.gaps.take(self.load.now());
+        self.all_serve(step)?;
+        let back = self.load.now() - begun;
         let done = self.done.entry(name).or_default();
         done.times += 1;
         done.gap = done.gap.max(gap);
+        done.back = done.back.max(back);
         if let Some(also) = also {
             self.done.entry(also).or_default().times += 1;
+        }
+        Ok(())
+    }
+
+    /// Waits until every node serves: that it is one of those who do not, or nobody hears it, is seen by its own clients only.
+    fn all_serve(&mut self, step: &Step) -> Result<(), String> {
+        let end = Instant::now() + BACK;
+        for node in 0..self.nodes.count() {
+            while self.sender.get(self.load.stores[node], "/readyz", 500).is_none() {
+                if Instant::now() > end {
+                    return Err(format!("node {node} does not serve for {BACK:?} after {step:?}"));
+                }
+                self.nodes.look()?;
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
         }
         Ok(())
     }
@@ -123,14 +146,8 @@ impl<'a> Inflictor<'a> {
             Fault::Hang(who) => {
                 self.of(who, leader).into_iter().try_for_each(|node| self.nodes.hang(node, true)).map_err(told)
             }
-            Fault::Partition(shape, state) => {
-                self.partition(shape, state, leader);
-                Ok(())
-            }
-            Fault::Weather(weather) => {
-                self.links(|_, _| weather);
-                Ok(())
-            }
+            Fault::Partition(shape, state) => self.partition(shape, state, leader),
+            Fault::Weather(weather) => self.links(|_, _| weather),
             Fault::SlowDisk(who, us) => {
                 let nodes = self.of(who, leader);
                 nodes.into_iter().try_for_each(|node| self.nodes.shim(node).delay_us(us)).map_err(told)
@@ -171,16 +188,17 @@ impl<'a> Inflictor<'a> {
         }
     }
 
-    fn links(&self, weather: impl Fn(usize, usize) -> Weather) {
+    fn links(&self, weather: impl Fn(usize, usize) -> Weather) -> Result<(), String> {
         let count = self.nodes.count();
         for (from, to) in (0..count).flat_map(|from| (0..count).map(move |to| (from, to))) {
             if from != to {
-                self.proxy.set(from, to, weather(from, to));
+                self.network.set(from, to, weather(from, to))?;
             }
         }
+        Ok(())
     }
 
-    fn partition(&self, shape: Shape, state: State, leader: usize) {
+    fn partition(&self, shape: Shape, state: State, leader: usize) -> Result<(), String> {
         let count = self.nodes.count();
         let minority = (count - 1) / 2;
         // Places are counted from the leader.
@@ -199,7 +217,7 @@ impl<'a> Inflictor<'a> {
             }
         };
         let down = Weather { state, ..Weather::default() };
-        self.links(|from, to| if up(from, to) { Weather::default() } else { down });
+        self.links(|from, to| if up(from, to) { Weather::default() } else { down })
     }
 
     fn applied(&self, node: usize) -> Option<u64> {
@@ -217,7 +235,7 @@ impl<'a> Inflictor<'a> {
             std::thread::park_timeout(Duration::from_millis(30));
         }
         let slow = Weather { delay_ms: 40, ..Weather::default() };
-        self.links(|_, to| if to == behind { slow } else { Weather::default() });
+        self.links(|_, to| if to == behind { slow } else { Weather::default() })?;
         self.nodes.start(behind).map_err(told)?;
         let end = Instant::now() + BEHIND;
         while self.applied(behind).is_none() && Instant::now() < end {
@@ -236,7 +254,7 @@ impl<'a> Inflictor<'a> {
 
     /// Ends all faults but the clocks', which stay as they are.
     pub(crate) fn mend(&mut self) -> Result<(), String> {
-        self.links(|_, _| Weather::default());
+        self.links(|_, _| Weather::default())?;
         for node in 0..self.nodes.count() {
             let shim = self.nodes.shim(node);
             shim.delay_us(0).and_then(|()| shim.syncs_fail(false)).and_then(|()| shim.full(false)).map_err(told)?;

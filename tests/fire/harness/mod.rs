@@ -16,6 +16,8 @@ pub(crate) mod history;
 pub(crate) mod inflict;
 pub(crate) mod judge;
 pub(crate) mod linearizable;
+pub(crate) mod namespaces;
+pub(crate) mod network;
 pub(crate) mod nodes;
 pub(crate) mod promises;
 pub(crate) mod proxy;
@@ -28,8 +30,8 @@ pub(crate) mod shim;
 use clients::Load;
 use history::History;
 use inflict::Inflictor;
-use nodes::{Addresses, Nodes};
-use proxy::Proxy;
+use network::Network;
+use nodes::Nodes;
 use random::Random;
 use report::Report;
 use request::Sender;
@@ -61,6 +63,10 @@ pub(crate) struct Settings {
     /// The programs.
     pub(crate) node: PathBuf,
     pub(crate) logcat: PathBuf,
+    /// Whether nodes are in network namespaces, and not behind a proxy.
+    pub(crate) namespaces: bool,
+    /// Only faults whose names contain this.
+    pub(crate) only: String,
     /// Whether each step is printed as it begins.
     pub(crate) tell: bool,
 }
@@ -76,8 +82,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Report, String> {
 }
 
 fn run_in(settings: &Settings, directory: &Path) -> Result<Report, String> {
-    let addresses = Addresses::new(settings.nodes);
-    let proxy = Proxy::start(&addresses.rpc, addresses.links, settings.seed).map_err(|error| error.to_string())?;
+    let network = Network::new(settings.nodes, settings.namespaces, settings.seed)?;
     let mut random = Random::new(settings.seed, 998);
     let transports: Vec<&str> = (0..settings.nodes).map(|_| *random.pick(&["tcp", "udp"])).collect();
     let fields = [
@@ -87,12 +92,12 @@ fn run_in(settings: &Settings, directory: &Path) -> Result<Report, String> {
         ("store_max_mib", json!(256)),
         ("pipeline", json!(random.within(1..4))),
     ];
-    let nodes = Nodes::new(directory, &settings.node, &addresses, &proxy, &fields, &transports);
+    let nodes = Nodes::new(directory, &settings.node, &network, &fields, &transports);
     let mut nodes = nodes.map_err(|error| format!("the nodes cannot be set up: {error}"))?;
     for node in 0..settings.nodes {
         nodes.start(node).map_err(|error| format!("{}: {error}", settings.node.display()))?;
     }
-    let load = Load::new(addresses.stores.clone(), settings.seed);
+    let load = Load::new(network.stores(), settings.seed);
     let sender = Sender::new();
     let end = Instant::now() + BEGINNING;
     while !clients::fill(&sender, load.stores[0], FILLING) {
@@ -101,9 +106,18 @@ fn run_in(settings: &Settings, directory: &Path) -> Result<Report, String> {
             return Err("the nodes do not begin".into());
         }
     }
-    let steps = schedule::schedule(settings.seed, settings.nodes, settings.seconds * 1000);
+    let steps = schedule::schedule(
+        settings.seed,
+        settings.nodes,
+        settings.seconds * 1000,
+        &settings.only,
+        network.has_weather(),
+    );
+    if steps.is_empty() {
+        return Err(format!("there is no fault {:?}", settings.only));
+    }
     let watching = AtomicBool::new(true);
-    let mut inflictor = Inflictor::new(nodes, &proxy, &load);
+    let mut inflictor = Inflictor::new(nodes, &network, &load);
     let (history, ballots, inflicted, lasted) = std::thread::scope(|scope| {
         let load = &load;
         let clients: Vec<_> = (0..settings.clients).map(|number| scope.spawn(move || load.client(number))).collect();
@@ -126,7 +140,7 @@ fn run_in(settings: &Settings, directory: &Path) -> Result<Report, String> {
     report.in_transfer = in_transfer;
     report.stopped = stopped;
     report.verdict("after every fault somebody is answered again, and no node ends that should not", inflicted);
-    report.end(&load, nodes, &proxy, &settings.logcat);
+    report.end(&load, nodes, &network, &settings.logcat);
     Ok(report)
 }
 

@@ -1,6 +1,6 @@
 //! The nodes: the built program, one child process each, that end with this.
 
-use super::proxy::Proxy;
+use super::network::Network;
 use super::shim::Shim;
 use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
@@ -11,8 +11,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-const RPC_PORT: u16 = 7000;
-const STORE_PORT: u16 = 8000;
+pub(crate) const RPC_PORT: u16 = 7000;
+pub(crate) const STORE_PORT: u16 = 8000;
 /// How long a node that is asked to stop may take.
 const STOP_TIME: Duration = Duration::from_secs(20);
 
@@ -31,10 +31,10 @@ struct Node {
     shim: Shim,
 }
 
-pub(crate) struct Nodes {
+pub(crate) struct Nodes<'a> {
     directory: PathBuf,
+    network: &'a Network,
     program: PathBuf,
-    pub(crate) stores: Vec<SocketAddr>,
     nodes: Vec<Node>,
 }
 
@@ -55,25 +55,25 @@ impl Addresses {
     }
 }
 
-impl Nodes {
+impl<'a> Nodes<'a> {
     /// Writes a configuration for each node, in which its peers are at the ends of the links to them; starts none.
     pub(crate) fn new(
         directory: &Path,
         program: &Path,
-        addresses: &Addresses,
-        proxy: &Proxy,
+        network: &'a Network,
         fields: &[(&str, Value)],
         transports: &[&str],
-    ) -> io::Result<Nodes> {
-        let count = addresses.rpc.len();
+    ) -> io::Result<Nodes<'a>> {
+        let stores = network.stores();
+        let count = stores.len();
         let library = Shim::build(directory)?;
         let mut nodes = Vec::new();
         for node in 0..count {
             let members: Vec<Value> = (0..count)
                 .map(|other| {
                     let data = directory.join(format!("data{other}"));
-                    let rpc = proxy.address(node, other).to_string();
-                    json!({"data": data, "rpc": rpc, "store": addresses.stores[other].to_string(), "transport": transports[other]})
+                    let rpc = network.rpc(node, other).to_string();
+                    json!({"data": data, "rpc": rpc, "store": stores[other].to_string(), "transport": transports[other]})
                 })
                 .collect();
             let mut config = json!({ "nodes": members });
@@ -84,7 +84,7 @@ impl Nodes {
             let shim = Shim::new(&library, &directory.join(format!("shim{node}")))?;
             nodes.push(Node { child: None, hangs: false, may_end: false, shim });
         }
-        Ok(Nodes { directory: directory.into(), program: program.into(), stores: addresses.stores.clone(), nodes })
+        Ok(Nodes { directory: directory.into(), program: program.into(), network, nodes })
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -108,7 +108,7 @@ impl Nodes {
             return Ok(());
         }
         let log = OpenOptions::new().create(true).append(true).open(self.log(node))?;
-        let mut command = Command::new(&self.program);
+        let mut command = self.network.command(node, &self.program);
         command.arg(self.directory.join(format!("config{node}.json"))).arg(node.to_string()).arg("--log-level=warn");
         self.nodes[node].shim.preload(&mut command);
         let child =
@@ -206,7 +206,7 @@ impl Nodes {
     }
 }
 
-impl Drop for Nodes {
+impl Drop for Nodes<'_> {
     fn drop(&mut self) {
         for node in 0..self.count() {
             let _ = self.kill(node);

@@ -90,14 +90,17 @@ impl Link {
         Some(Duration::from_millis(ms))
     }
 
-    /// Flips a bit, or puts a piece twice, or leaves one out.
+    /// Flips a bit, as often as not where a frame's length and checksum stand, or puts a piece twice, or leaves one out.
     fn corrupt(&self, bytes: &mut Vec<u8>) {
         if bytes.is_empty() {
             return;
         }
         count(&self.tally.corrupted);
-        let (how, at, bit) = self.random(|random| (random.below(4), random.below(bytes.len() as u64), random.below(8)));
-        let at = at as usize;
+        let length = bytes.len() as u64;
+        let (how, at, bit) = self.random(|random| {
+            let bound = if random.percent(50) { length.min(8) } else { length };
+            (random.below(4), random.below(bound) as usize, random.below(8))
+        });
         match how {
             0 => bytes.truncate(at),
             1 => bytes.extend_from_within(at..),

@@ -6,12 +6,11 @@ use super::ending;
 use super::history::{Act, History, Outcome, Time};
 use super::inflict::Done;
 use super::judge::{self, Verdict};
+use super::network::Network;
 use super::nodes::Nodes;
-use super::proxy::Proxy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 pub(crate) struct Report {
@@ -63,7 +62,7 @@ impl Report {
     }
 
     /// Requires progress and agreement, and judges the history.
-    pub(crate) fn end(&mut self, load: &Load, mut nodes: Nodes, proxy: &Proxy, logcat: &Path) {
+    pub(crate) fn end(&mut self, load: &Load, mut nodes: Nodes<'_>, network: &Network, logcat: &Path) {
         match ending::progress(load, &mut nodes) {
             Ok(recovery) => {
                 self.recovery = Some(recovery);
@@ -83,17 +82,7 @@ impl Report {
         let begin = Instant::now();
         self.verdicts.extend(judge::judge(&self.history, true));
         self.judging = begin.elapsed();
-        let tally = &proxy.tally;
-        let counts = [
-            ("carried", &tally.carried),
-            ("delayed", &tally.delayed),
-            ("lost", &tally.lost),
-            ("repeated", &tally.duplicated),
-            ("corrupted", &tally.corrupted),
-            ("connections ended", &tally.broken),
-        ];
-        let counts = counts.map(|(name, counter)| format!("{} {name}", counter.load(Ordering::Relaxed)));
-        self.packets = counts.join(", ");
+        self.packets = network.told();
     }
 
     /// What is wrong.
@@ -154,9 +143,9 @@ impl fmt::Display for Report {
                 self.compared
             )?;
         }
-        writeln!(f, "{:<44} {:>6}  longest without an answer", "fault", "times")?;
+        writeln!(f, "{:<44} {:>6}  longest without an answer, until all serve again", "fault", "times")?;
         for (name, done) in &self.done {
-            writeln!(f, "{name:<44} {:>6}  {:>6.2} s", done.times, seconds(done.gap))?;
+            writeln!(f, "{name:<44} {:>6}  {:>6.2} s {:>6.2} s", done.times, seconds(done.gap), seconds(done.back))?;
         }
         for (what, verdict) in &self.verdicts {
             match verdict {

@@ -142,19 +142,23 @@ fn deck(random: &mut Random, nodes: usize) -> Vec<Fault> {
     deck
 }
 
-/// The steps of `ms` milliseconds.
-pub(crate) fn schedule(seed: u64, nodes: usize, ms: u64) -> Vec<Step> {
+/// The steps of `ms` milliseconds, with faults only whose names contain `only`; `weather` says whether packets can be delayed and the like.
+pub(crate) fn schedule(seed: u64, nodes: usize, ms: u64, only: &str, weather: bool) -> Vec<Step> {
     let mut random = Random::new(seed, 0);
     let (mut steps, mut deck_left, mut time) = (Vec::new(), Vec::new(), 0);
     while time < ms {
         let Some(fault) = deck_left.pop() else {
             deck_left = deck(&mut random, nodes);
+            deck_left.retain(|fault| fault.name().contains(only) && (weather || !matches!(fault, Fault::Weather(_))));
+            if deck_left.is_empty() {
+                return Vec::new();
+            }
             continue;
         };
         let also = match fault {
             // What they do has a course of its own.
             Fault::KillInTransfer(_) | Fault::KillAllAtSlowDisks(_) => None,
-            _ if random.percent(25) => Some(match random.below(3) {
+            _ if only.is_empty() && random.percent(25) => Some(match random.below(if weather { 3 } else { 2 }) {
                 0 => Fault::Kill(who(&mut random, nodes)),
                 1 => Fault::Hang(who(&mut random, nodes)),
                 _ => Fault::Weather(Weather { delay_ms: 20, loss: 10, duplication: 10, ..Weather::default() }),
