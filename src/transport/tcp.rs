@@ -30,9 +30,6 @@ const IDLE: Duration = Duration::from_secs(10);
 const SILENT: Duration = Duration::from_secs(60);
 /// For how long a peer may take nothing of what is written.
 const WRITE_TIME: Duration = Duration::from_secs(10);
-/// How long a frame may take from its header to its end: longer than its sender takes to write it. Its length is known to be right only with its
-/// end, and one that was altered on its way would take all that follows for its rest, and not end for as long as that goes on.
-const FRAME_TIME: Duration = Duration::from_secs(15);
 /// Connections that have not introduced themselves, at a time; then the oldest is given up for a new one.
 pub const STRANGERS_MAX: usize = 32;
 /// Bytes that are gathered for one write.
@@ -287,7 +284,8 @@ async fn write(stream: &mut TcpStream, body: &[u8]) -> io::Result<()> {
 async fn read<R: AsyncRead + Unpin>(stream: &mut R, seal: Seal, length_max: usize) -> io::Result<Vec<u8>> {
     let mut header = [0; HEADER];
     stream.read_exact(&mut header).await?;
-    let (length, checksum) = codec::header(header);
+    let altered = || io::Error::new(io::ErrorKind::InvalidData, "a header with a wrong checksum");
+    let (length, checksum) = codec::header(seal, header).ok_or_else(altered)?;
     if length > length_max {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
@@ -295,11 +293,7 @@ async fn read<R: AsyncRead + Unpin>(stream: &mut R, seal: Seal, length_max: usiz
         ));
     }
     let mut body = Vec::new();
-    let whole = timeout(FRAME_TIME, stream.take(length as u64).read_to_end(&mut body)).await;
-    whole.map_err(|_| {
-        let why = format!("a frame of {length} bytes of which {} came within {FRAME_TIME:?}", body.len());
-        io::Error::new(io::ErrorKind::InvalidData, why)
-    })??;
+    stream.take(length as u64).read_to_end(&mut body).await?;
     if body.len() < length {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
