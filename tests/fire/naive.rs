@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 
 /// Whether the operations could have happened one after the other.
 pub(crate) fn is_linearizable(operations: &[Operation], floor: bool) -> bool {
-    let wanted = |operation: &&Operation| match (operation.act, operation.outcome) {
-        (_, Outcome::Refused) | (Act::Read | Act::Local, Outcome::Unknown) => false,
-        _ => true,
+    let wanted = |operation: &&Operation| {
+        !matches!(
+            (operation.act, operation.outcome),
+            (_, Outcome::Refused) | (Act::Read | Act::Local, Outcome::Unknown)
+        )
     };
     let operations: Vec<Operation> = operations.iter().filter(wanted).copied().collect();
     let versions = operations.iter().flat_map(|operation| match (operation.act, operation.outcome) {
@@ -29,7 +31,7 @@ fn search(
 ) -> bool {
     let left = |index: &usize| done & 1 << index == 0;
     let certain = |index: &usize| operations[*index].outcome != Outcome::Unknown;
-    if (0..operations.len()).filter(left).filter(certain).next().is_none() {
+    if !(0..operations.len()).filter(left).any(|index| certain(&index)) {
         return true;
     }
     if !seen.insert((done, state)) {
