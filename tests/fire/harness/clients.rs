@@ -2,7 +2,7 @@
 
 use super::history::{Act, Cut, Entry, History, Listing, NEVER, Operation, Outcome, Time, Val};
 use super::random::Random;
-use super::request::{Attempt, Sender};
+use super::request::{Attempt, Sender, longer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -274,9 +274,17 @@ impl Client<'_> {
         }
         let until = Instant::now() + AGAIN;
         let mut refused = Err(());
+        let mut hasty = !headers.is_empty() && self.random.percent(15);
         loop {
             let (node, ms) = (self.node(), self.ms());
-            match self.sender.send(self.load.stores[node], (method, path, body), &headers, ms) {
+            let to = self.load.stores[node];
+            // Some in sessions are gone before they are answered, and come back at once, mostly elsewhere.
+            let wait = match hasty {
+                true => Duration::from_micros(self.random.within(500..8000)),
+                false => longer(ms),
+            };
+            hasty = false;
+            match self.sender.send_and_wait(to, (method, path, body), &headers, (ms, wait)) {
                 Attempt::Answer(status @ (200 | 409), body) => return (node, Ok(Some((status, body)))),
                 Attempt::Answer(503, _) | Attempt::NotSent => {}
                 Attempt::Answer(504, body) => {

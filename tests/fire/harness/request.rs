@@ -22,6 +22,11 @@ pub(crate) enum Attempt {
     Lost,
 }
 
+/// How long a request that may take `ms` is waited for.
+pub(crate) fn longer(ms: u64) -> Duration {
+    Duration::from_millis(ms) + LONGER
+}
+
 /// Sends to nodes, each request on a connection of its own: so none is sent twice behind the caller's back.
 pub(crate) struct Sender(Agent);
 
@@ -30,13 +35,13 @@ impl Sender {
         Sender(Agent::config_builder().http_status_as_error(false).max_idle_connections(0).build().into())
     }
 
-    /// Sends a request that may take `ms`, and reads its answer's lines as `take` says.
+    /// Sends a request that may take `ms`, waits for so long, and reads its answer's lines as `take` says.
     fn run<T>(
         &self,
         to: SocketAddr,
         (method, path, body): (&str, &str, &str),
         headers: &[(&str, String)],
-        ms: u64,
+        (ms, wait): (u64, Duration),
         take: impl FnOnce(u16, &mut dyn BufRead) -> io::Result<T>,
     ) -> Result<T, Attempt> {
         let join = if path.contains('?') { '&' } else { '?' };
@@ -45,8 +50,7 @@ impl Sender {
             request = request.header(*name, value);
         }
         let request = request.body(body.to_owned()).map_err(|_| Attempt::NotSent)?;
-        let time = Some(Duration::from_millis(ms) + LONGER);
-        let request = self.0.configure_request(request).timeout_global(time).build();
+        let request = self.0.configure_request(request).timeout_global(Some(wait)).build();
         let response = self.0.run(request).map_err(|error| match error {
             ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => Attempt::NotSent,
             ureq::Error::ConnectionFailed => Attempt::NotSent,
@@ -64,7 +68,18 @@ impl Sender {
         headers: &[(&str, String)],
         ms: u64,
     ) -> Attempt {
-        let taken = self.run(to, what, headers, ms, |status, from| {
+        self.send_and_wait(to, what, headers, (ms, longer(ms)))
+    }
+
+    /// The same for who does not wait as long as the node does.
+    pub(crate) fn send_and_wait(
+        &self,
+        to: SocketAddr,
+        what: (&str, &str, &str),
+        headers: &[(&str, String)],
+        times: (u64, Duration),
+    ) -> Attempt {
+        let taken = self.run(to, what, headers, times, |status, from| {
             let mut text = String::new();
             from.read_to_string(&mut text)?;
             Ok((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
@@ -81,7 +96,7 @@ impl Sender {
 
     /// Gives each line of an answer that comes whole to `line`.
     pub(crate) fn lines(&self, to: SocketAddr, path: &str, ms: u64, mut line: impl FnMut(&str)) -> bool {
-        let taken = self.run(to, ("GET", path, ""), &[], ms, |status, from| {
+        let taken = self.run(to, ("GET", path, ""), &[], (ms, longer(ms)), |status, from| {
             let mut text = String::new();
             while status == 200 && from.read_line(&mut text)? > 0 {
                 line(&text);

@@ -7,9 +7,11 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -25,6 +27,8 @@ struct words {
 static struct words none, *words = &none;
 
 static void __attribute__((constructor)) begin(void) {
+    /* No node outlives the harness, however that ends. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     const char *path = getenv("PAXOS_FIRE_SHIM");
     int file = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
     if (file >= 0) {
