@@ -1,8 +1,8 @@
 //! A judge that never fails proves nothing: nodes with one known bug each are put under fire, and must be found.
 //!
 //! ```bash
-//! cargo run --release --example must_fail                          # all, in about half an hour
-//! cargo run --release --example must_fail -- reply-before-commit   # by name
+//! tests/fire/must_fail                        # all, in about half an hour
+//! tests/fire/must_fail reply-before-commit    # by name
 //! ```
 //!
 //! A mutant is a patch: those of `tests/fire/mutants/`, whose header names the verdict that must refute it, and some of `spec/mutants/`. The workspace is

@@ -1,8 +1,8 @@
 //! Real nodes under load and faults for a given time, and the judgement of everything that clients saw.
 //!
 //! ```bash
-//! cargo build --release && cargo run --release --example soak -- --seconds 1800
-//! cargo run --release --example soak -- --seconds 60 --seed 7 --nodes 5    # what a run printed as its seed repeats its schedule
+//! tests/fire/soak --seconds 1800
+//! tests/fire/soak --seconds 60 --seed 7 --nodes 5    # what a run printed as its seed repeats its schedule
 //! ```
 //!
 //! Prints each step as it begins, then operations, faults by kind, failovers, the worst time without an answer, and verdicts. Ends with status 0 if
@@ -67,14 +67,13 @@ fn main() -> ExitCode {
     let Settings { seconds, seed, nodes, clients, only, .. } = &settings;
     let spaces = if settings.namespaces { " --namespaces" } else { "" };
     let only = if only.is_empty() { String::new() } else { format!(" --only {only:?}") };
-    let again = format!(
-        "cargo run --release --example soak -- --seconds {seconds} --seed {seed} --nodes {nodes} --clients {clients}{spaces}{only}"
-    );
+    let again =
+        format!("tests/fire/soak --seconds {seconds} --seed {seed} --nodes {nodes} --clients {clients}{spaces}{only}");
     println!("{again}");
     let report = match harness::run(&settings) {
         Ok(report) => report,
         Err(why) => {
-            eprintln!("soak: {why}; are the programs built? cargo build --release");
+            eprintln!("soak: {why}; are the programs built? tests/fire/soak builds them");
             return ExitCode::FAILURE;
         }
     };

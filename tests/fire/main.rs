@@ -1,4 +1,4 @@
-//! Real nodes under fire, briefly; and the tests of those who judge it. `examples/soak.rs` runs for longer.
+//! Real nodes under fire, briefly; and the tests of those who judge it. `tests/fire/soak` runs for longer.
 
 #![allow(dead_code, reason = "the example uses the rest")]
 
@@ -24,6 +24,6 @@ fn three_nodes_under_fire_keep_their_promises() {
     };
     let report = harness::run(&settings).expect("it runs");
     println!("{report}");
-    assert!(report.failures().is_empty(), "{report}\nagain: cargo run --example soak -- --seconds 20 --seed 1");
+    assert!(report.failures().is_empty(), "{report}\nagain: tests/fire/soak --seconds 20 --seed 1 --clients 6");
     assert!(report.operations() > 1000, "{report}");
 }
