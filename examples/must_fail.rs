@@ -29,9 +29,8 @@ const OWN: &str = "tests/fire/mutants";
 const COPY: &str = "target/fire/work";
 const BUILD: &str = "target/fire/build";
 /// Those of the check that show here too, with the verdict that must refute them.
-const OF_SPEC: [(&str, &str); 5] = [
+const OF_SPEC: [(&str, &str); 4] = [
     ("read-without-round", LINEARIZABLE),
-    ("duplicate-applied-again", LINEARIZABLE),
     ("vote-not-saved", LINEARIZABLE),
     ("local-read-after-restart", "local reads never go back"),
     ("conflict-answered-as-applied", "every answer"),
