@@ -156,12 +156,14 @@ impl<'a> Inflictor<'a> {
                 for node in self.of(Who::All, leader) {
                     self.nodes.shim(node).delay_us(us).map_err(told)?;
                 }
-                std::thread::park_timeout(Duration::from_millis(400));
-                // As close to one moment as it goes: who is killed last must not save what the others lost.
+                self.kill_all_soon()
+            }
+            Fault::KillAllAtFullDisks => {
                 for node in self.of(Who::All, leader) {
-                    self.nodes.hang(node, true).map_err(told)?;
+                    self.nodes.may_end(node, true);
+                    self.nodes.shim(node).full(true).map_err(told)?;
                 }
-                self.of(Who::All, leader).into_iter().try_for_each(|node| self.nodes.kill(node)).map_err(told)
+                self.kill_all_soon()
             }
             Fault::FailingDisk(who) => {
                 for node in self.of(who, leader) {
@@ -186,6 +188,14 @@ impl<'a> Inflictor<'a> {
             }
             Fault::KillInTransfer(after_ms) => self.kill_in_transfer(leader, after_ms),
         }
+    }
+
+    /// Kills all after a moment, as close to one as it goes: who is killed last must not save what the others lost.
+    fn kill_all_soon(&mut self) -> Result<(), String> {
+        std::thread::park_timeout(Duration::from_millis(400));
+        self.stopped += self.nodes.look()?;
+        (0..self.nodes.count()).try_for_each(|node| self.nodes.hang(node, true)).map_err(told)?;
+        (0..self.nodes.count()).try_for_each(|node| self.nodes.kill(node)).map_err(told)
     }
 
     fn links(&self, weather: impl Fn(usize, usize) -> Weather) -> Result<(), String> {

@@ -167,6 +167,13 @@ impl<'a> Nodes<'a> {
         &mut self.nodes[node].shim
     }
 
+    /// What was done to disks and clocks so far: how often, and how many writes were undone.
+    pub(crate) fn shims(&self) -> io::Result<(u64, u64)> {
+        self.nodes
+            .iter()
+            .try_fold((0, 0), |(hits, undone), Node { shim, .. }| Ok((hits + shim.hits()?, undone + shim.undone()?)))
+    }
+
     /// A node whose disk fails is to stop.
     pub(crate) fn may_end(&mut self, node: usize, may: bool) {
         self.nodes[node].may_end = may;

@@ -29,6 +29,8 @@ pub(crate) struct Report {
     compared: u64,
     judging: Duration,
     packets: String,
+    /// How often disks were slow, full or failing and clocks off, and writes that were undone.
+    disks: (u64, u64),
 }
 
 impl Report {
@@ -40,7 +42,7 @@ impl Report {
         lasted: Time,
     ) -> Report {
         let settings = settings.clone();
-        let (in_transfer, stopped, verdicts, recovery, compared, judging, packets) = Default::default();
+        let (in_transfer, stopped, verdicts, recovery, compared, judging, packets, disks) = Default::default();
         Report {
             settings,
             history,
@@ -54,6 +56,7 @@ impl Report {
             compared,
             judging,
             packets,
+            disks,
         }
     }
 
@@ -83,6 +86,7 @@ impl Report {
         self.verdicts.extend(judge::judge(&self.history, true));
         self.judging = begin.elapsed();
         self.packets = network.told();
+        self.disks = nodes.shims().unwrap_or_default();
     }
 
     /// What is wrong.
@@ -130,6 +134,11 @@ impl fmt::Display for Report {
             self.outcomes()
         )?;
         writeln!(f, "packets     {}", self.packets)?;
+        let (hits, undone) = self.disks;
+        writeln!(
+            f,
+            "disks       {hits} calls met a fault of disk or clock, {undone} writes undone, as they were not synced"
+        )?;
         writeln!(f, "failovers   {} ballots in which somebody was seen to lead", self.ballots.len())?;
         writeln!(f, "            {} nodes stopped since their disk failed", self.stopped)?;
         writeln!(f, "            {} leaders killed while a node was still far behind", self.in_transfer)?;

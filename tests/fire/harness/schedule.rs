@@ -46,6 +46,8 @@ pub(crate) enum Fault {
     SlowDisk(Who, u32),
     /// All are killed while their disks are slow: what was not yet written is lost.
     KillAllAtSlowDisks(u32),
+    /// All are killed while their disks are full: what was answered meanwhile must have been stored somewhere.
+    KillAllAtFullDisks,
     FailingDisk(Who),
     FullDisk(Who),
     /// Wall clocks jump, each node's in its own direction.
@@ -84,6 +86,7 @@ impl Fault {
             Fault::Weather(_) => "packets: delayed, lost, repeated, overtaking",
             Fault::SlowDisk(..) => "slow disk",
             Fault::KillAllAtSlowDisks(_) => "kill all at slow disks",
+            Fault::KillAllAtFullDisks => "kill all at full disks",
             Fault::FailingDisk(_) => "failing disk",
             Fault::FullDisk(_) => "full disk",
             Fault::Clocks(_) => "wall clocks jump",
@@ -130,6 +133,7 @@ fn deck(random: &mut Random, nodes: usize) -> Vec<Fault> {
         Fault::Weather(corrupting),
         Fault::SlowDisk(who(random, nodes), random.within(2_000..80_000) as u32),
         Fault::KillAllAtSlowDisks(random.within(20_000..80_000) as u32),
+        Fault::KillAllAtFullDisks,
         Fault::FailingDisk(who(random, nodes)),
         Fault::FullDisk(who(random, nodes)),
         Fault::Clocks(random.within(1_000..1_000_000_000) as i64),
@@ -157,7 +161,7 @@ pub(crate) fn schedule(seed: u64, nodes: usize, ms: u64, only: &str, weather: bo
         };
         let also = match fault {
             // What they do has a course of its own.
-            Fault::KillInTransfer(_) | Fault::KillAllAtSlowDisks(_) => None,
+            Fault::KillInTransfer(_) | Fault::KillAllAtSlowDisks(_) | Fault::KillAllAtFullDisks => None,
             _ if only.is_empty() && random.percent(25) => Some(match random.below(if weather { 3 } else { 2 }) {
                 0 => Fault::Kill(who(&mut random, nodes)),
                 1 => Fault::Hang(who(&mut random, nodes)),

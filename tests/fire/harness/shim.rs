@@ -15,7 +15,9 @@ const SYNCS_FAIL: u64 = 4;
 const FULL: u64 = 8;
 const WALL_MS: u64 = 16;
 const HITS: u64 = 24;
-const LENGTH: u64 = 32;
+const HELD: u64 = 32;
+const WRITTEN: u64 = 40;
+const LENGTH: u64 = 48;
 
 pub(crate) struct Shim {
     library: PathBuf,
@@ -62,10 +64,19 @@ impl Shim {
         self.file.write_all_at(&off.to_ne_bytes(), WALL_MS)
     }
 
+    fn read(&self, at: u64) -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        self.file.read_exact_at(&mut bytes, at)?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+
     /// How often anything was done to the node so far.
     pub(crate) fn hits(&self) -> io::Result<u64> {
-        let mut bytes = [0; 8];
-        self.file.read_exact_at(&mut bytes, HITS)?;
-        Ok(u64::from_ne_bytes(bytes))
+        self.read(HITS)
+    }
+
+    /// Writes that were never synced, so that a kill or a failed sync undid them.
+    pub(crate) fn undone(&self) -> io::Result<u64> {
+        Ok(self.read(HELD)?.saturating_sub(self.read(WRITTEN)?))
     }
 }
