@@ -195,7 +195,8 @@ impl<'a> Nodes<'a> {
         Ok(ended)
     }
 
-    fn told(&self, node: usize) -> String {
+    /// The last lines of a node's log.
+    pub(crate) fn told(&self, node: usize) -> String {
         let log = fs::read_to_string(self.log(node)).unwrap_or_default();
         let lines: Vec<&str> = log.lines().rev().take(12).collect();
         lines.iter().rev().fold(String::new(), |told, line| told + "\n    " + line)

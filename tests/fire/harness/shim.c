@@ -26,7 +26,9 @@
 #include <unistd.h>
 
 struct words {
-    volatile uint32_t delay_us, syncs_fail, full, pad;
+    volatile uint32_t delay_us, syncs_fail;
+    volatile uint32_t full; /* 1: for all; 2: for what is synced by itself, as meta pages */
+    volatile uint32_t pad;
     volatile int64_t wall_ms;
     volatile uint64_t hits; /* how often any of this was done to the node */
     volatile uint64_t held, written; /* writes that were held back, and those of them that were synced */
@@ -67,7 +69,7 @@ static int refused(int file) {
         hit();
         usleep(words->delay_us);
     }
-    if (words->full) {
+    if (words->full == 1 || (words->full == 2 && fcntl(file, F_GETFL) & O_DSYNC)) {
         hit();
         errno = ENOSPC;
         return 1;

@@ -59,6 +59,11 @@ impl Shim {
         self.file.write_all_at(&u32::from(full).to_ne_bytes(), FULL)
     }
 
+    /// Only the meta pages find no room.
+    pub(crate) fn meta_full(&mut self) -> io::Result<()> {
+        self.file.write_all_at(&2u32.to_ne_bytes(), FULL)
+    }
+
     /// How far the wall clock is off.
     pub(crate) fn wall_ms(&mut self, off: i64) -> io::Result<()> {
         self.file.write_all_at(&off.to_ne_bytes(), WALL_MS)
