@@ -22,6 +22,8 @@ const LISTED: [&str; 3] = ["counted-", "versioned-", "pair-"];
 pub(crate) const FILLING: &str = "filling-";
 /// For how long a write is sent again in its session.
 const AGAIN: Duration = Duration::from_secs(4);
+/// So many local reads go to a node that was found away, so that the first that it answers again are seen.
+const EAGER: u32 = 60;
 /// The longest pause between two requests of a client.
 const PAUSE_US: u64 = 8_000;
 
@@ -94,6 +96,7 @@ impl Load {
             written: 0,
             versions: BTreeMap::new(),
             session: None,
+            eager: None,
         };
         client.run()
     }
@@ -150,13 +153,16 @@ struct Client<'a> {
     versions: BTreeMap<String, u64>,
     /// Its session, and the last number used in it.
     session: Option<(String, u64)>,
+    /// A node that was found away, and how often it is still asked.
+    eager: Option<(usize, u32)>,
 }
 
 impl Client<'_> {
     fn run(mut self) -> History {
         while !self.load.stop.load(Ordering::Relaxed) {
             let (counted, versioned) = (self.random.below(COUNTED), self.random.below(VERSIONED));
-            match self.random.below(1000) {
+            let asks = if self.eager.is_some() && self.random.percent(80) { 750 } else { self.random.below(1000) };
+            match asks {
                 0..250 => self.write(format!("counted-{counted}"), false),
                 250..450 => self.write(format!("versioned-{versioned}"), true),
                 450..500 => self.write_pair(),
@@ -324,7 +330,11 @@ impl Client<'_> {
     }
 
     fn read(&mut self, local: bool) {
-        let (node, ms, key) = (self.node(), self.ms(), self.key());
+        let (mut node, ms, key) = (self.node(), self.ms(), self.key());
+        if local && let Some((away, left)) = self.eager {
+            node = away;
+            self.eager = (left > 1).then_some((away, left - 1));
+        }
         let path = format!("/kvstore/{key}{}", if local { "?consistency=local" } else { "" });
         let begin = self.load.now();
         match self.sender.send(self.load.stores[node], ("GET", &path, ""), &[], ms) {
@@ -337,6 +347,7 @@ impl Client<'_> {
                     self.load.fault(format!("{path} at node {node} shows what nobody wrote: {:.200}", body.to_string()))
                 }
             },
+            Attempt::NotSent if local && self.eager.is_none() => self.eager = Some((node, EAGER)),
             Attempt::Answer(503, _) | Attempt::NotSent | Attempt::Lost => {}
             Attempt::Answer(status, body) => self.load.fault(format!("{path} at node {node}: {status} {body}")),
         }

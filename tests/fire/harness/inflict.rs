@@ -16,6 +16,8 @@ const BACK: Duration = Duration::from_secs(20);
 const STATUS_MS: u64 = 300;
 /// How long it may take until a node is so far behind that it is sent a snapshot, and until it begins to be.
 const BEHIND: Duration = Duration::from_secs(8);
+/// How much later than the others one node comes back where all were killed: they elect a leader meanwhile.
+const LATE: Duration = Duration::from_millis(1200);
 /// Slots by which a node must be behind to be sent a snapshot.
 const BEHIND_SLOTS: u64 = super::SNAPSHOT_EVERY + super::TAIL + 16;
 
@@ -118,6 +120,10 @@ impl<'a> Inflictor<'a> {
             }
             std::thread::park_timeout(Duration::from_millis(200));
         }
+        self.any()
+    }
+
+    fn any(&mut self) -> usize {
         self.random.below(self.nodes.count() as u64) as usize
     }
 
@@ -271,7 +277,13 @@ impl<'a> Inflictor<'a> {
             self.nodes.hang(node, false).map_err(told)?;
         }
         self.stopped += self.nodes.look()?;
-        for node in 0..self.nodes.count() {
+        let count = self.nodes.count();
+        // Where all are down one comes later than the others: so what was answered must be at any majority of those that were there.
+        let late = if (0..count).any(|node| self.nodes.is_running(node)) { None } else { Some(self.any()) };
+        for node in (0..count).filter(|node| Some(*node) != late).chain(late) {
+            if late == Some(node) {
+                std::thread::park_timeout(LATE);
+            }
             self.nodes.may_end(node, false);
             self.nodes.start(node).map_err(told)?;
         }
