@@ -108,7 +108,9 @@ fn mirror(from: &Path, to: &Path, top: bool) -> io::Result<()> {
 
 fn run(command: &mut Command) -> Result<(), String> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
-    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    let told = String::from_utf8_lossy(&output.stderr);
+    let why = told.lines().find(|line| line.contains("error")).unwrap_or("it does not say why");
+    if output.status.success() { Ok(()) } else { Err(why.chars().take(300).collect()) }
 }
 
 /// Builds a node with the mutant; returns where the programs are.

@@ -10,7 +10,7 @@ use super::schedule::{Fault, Shape, Step, Who};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How long it may take until every node serves again after a fault has ended: longer than a connection whose frames are out of step may last.
+/// How long it may take until every node serves again after a fault has ended.
 const BACK: Duration = Duration::from_secs(20);
 /// How long a node may take to say how it is.
 const STATUS_MS: u64 = 300;
@@ -76,7 +76,7 @@ impl<'a> Inflictor<'a> {
             if Instant::now() > end {
                 return Err(format!("nothing is answered for 20 s after {step:?}"));
             }
-            self.nodes.look()?;
+            self.tend()?;
             std::thread::park_timeout(Duration::from_millis(5));
         }
         let gap = self.load.gaps.take(self.load.now());
@@ -100,9 +100,20 @@ impl<'a> Inflictor<'a> {
                 if Instant::now() > end {
                     return Err(format!("node {node} does not serve for {BACK:?} after {step:?}"));
                 }
-                self.nodes.look()?;
+                self.tend()?;
                 std::thread::park_timeout(Duration::from_millis(5));
             }
+        }
+        (0..self.nodes.count()).for_each(|node| self.nodes.may_end(node, false));
+        Ok(())
+    }
+
+    /// Starts nodes that stopped since their disk failed, which they may find out when that is over.
+    fn tend(&mut self) -> Result<(), String> {
+        let ended = self.nodes.look()?;
+        self.stopped += ended;
+        if ended > 0 {
+            (0..self.nodes.count()).try_for_each(|node| self.nodes.start(node)).map_err(told)?;
         }
         Ok(())
     }
@@ -284,7 +295,6 @@ impl<'a> Inflictor<'a> {
             if late == Some(node) {
                 std::thread::park_timeout(LATE);
             }
-            self.nodes.may_end(node, false);
             self.nodes.start(node).map_err(told)?;
         }
         Ok(())
