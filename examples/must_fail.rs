@@ -48,7 +48,7 @@ struct Cli {
     #[arg(long, default_value_t = 45)]
     seconds: u64,
     /// How many runs a mutant has to be found in.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 8)]
     runs: u64,
 }
 
