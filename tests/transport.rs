@@ -157,7 +157,7 @@ fn framed(seal: Seal, body: &[u8]) -> Vec<u8> {
 fn read_frame(stream: &mut impl Read, seal: Seal) -> std::io::Result<Vec<u8>> {
     let mut head = [0; HEADER];
     stream.read_exact(&mut head)?;
-    let (length, checksum) = codec::header(head);
+    let (length, checksum) = codec::header(seal, head).expect("the length is as it was");
     let mut body = vec![0; length];
     stream.read_exact(&mut body)?;
     assert_eq!(seal.checksum(&body), checksum, "the frame is whole");
@@ -249,7 +249,16 @@ fn another_store_is_refused_until_the_node_is_replaced() {
 fn what_is_no_frame_ends_the_connection_and_nothing_else() {
     let listener = Listener::new();
     let (mut other, other_seal) = listener.peer(2);
-    let oversize = |_: Seal| (MESSAGE_MAX as u32 + 1).to_le_bytes().into_iter().chain([0; 40]).collect();
+    let oversize = |seal: Seal| {
+        let length = (MESSAGE_MAX as u32 + 1).to_le_bytes();
+        [&length[..], &seal.checksum(&length).to_le_bytes(), &[0; 40]].concat()
+    };
+    // Or it would wait for much that does not come, and take what does for its rest.
+    let longer = |seal| {
+        let mut bytes = framed(seal, &prepare(1, 1));
+        bytes[2] ^= 0x80;
+        bytes
+    };
     let altered = |seal| {
         let mut bytes = framed(seal, &prepare(1, 1));
         bytes[HEADER] ^= 1;
@@ -261,8 +270,13 @@ fn what_is_no_frame_ends_the_connection_and_nothing_else() {
         framed(seal, &codec::encode(&Message::Request { number: 1, timeout_ms: 1, request }).unwrap())
     };
     type Bytes<'a> = &'a dyn Fn(Seal) -> Vec<u8>;
-    let cases: [(&str, Bytes<'_>); 4] =
-        [("frame", &oversize), ("frame", &altered), ("undecodable", &undecodable), ("undecodable", &request)];
+    let cases: [(&str, Bytes<'_>); 5] = [
+        ("frame", &oversize),
+        ("frame", &longer),
+        ("frame", &altered),
+        ("undecodable", &undecodable),
+        ("undecodable", &request),
+    ];
     for (round, (reason, bytes)) in (1..).zip(cases) {
         let (mut stream, seal) = listener.peer(1);
         drops(reason, || stream.write_all(&bytes(seal)).unwrap());

@@ -166,9 +166,16 @@ impl Store for LmdbStore {
                 error
             }
         };
-        if matches!(error, CommitError::Full(_)) {
+        if let CommitError::Full(why) = &error {
             self.reserved = false;
             let _ = fs::remove_file(self.path.join(RESERVE));
+            // Then it cannot be read either, and that it is damaged would be said of a store that is sound.
+            if matches!(self.env.read_txn(), Err(heed::Error::Mdb(MdbError::Panic))) {
+                return Err(CommitError::Failed(format!(
+                    "{why}, and a meta page could not be written in its place. What was committed before is there: make room, and \
+                     start the node again"
+                )));
+            }
         }
         Err(error)
     }

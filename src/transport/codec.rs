@@ -6,11 +6,12 @@ use paxos_model::replica::message::Message;
 use serde::{Deserialize, Serialize};
 
 /// The version of the protocol between nodes. It changes with any message's form.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 /// The largest message, in bytes: a promise with a vote for the largest entry in each slot up to the horizon fits.
 pub const MESSAGE_MAX: usize = 72 << 20;
-/// What stands before every frame: its length without this, and a checksum of it.
-pub const HEADER: usize = 8;
+/// What stands before every frame: its length without this, a checksum of that, and one of the rest. An altered length is known before anything
+/// is awaited that is not to come.
+pub const HEADER: usize = 12;
 
 /// How a node introduces itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,12 +71,15 @@ impl Seal {
 pub fn frame(to: &mut Vec<u8>, seal: Seal, body: &[u8]) {
     let length = u32::try_from(body.len()).expect("a message is shorter than 4 GiB");
     to.extend_from_slice(&length.to_le_bytes());
+    to.extend_from_slice(&seal.checksum(&length.to_le_bytes()).to_le_bytes());
     to.extend_from_slice(&seal.checksum(body).to_le_bytes());
     to.extend_from_slice(body);
 }
 
-/// The length and checksum in a frame's header.
-pub fn header(bytes: [u8; HEADER]) -> (usize, u32) {
-    let [a, b, c, d, e, f, g, h] = bytes;
-    (u32::from_le_bytes([a, b, c, d]) as usize, u32::from_le_bytes([e, f, g, h]))
+/// The length and the checksum of a frame's body, from its header; none if the length was altered.
+pub fn header(seal: Seal, bytes: [u8; HEADER]) -> Option<(usize, u32)> {
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
+    let length = [a, b, c, d];
+    let sound = seal.checksum(&length) == u32::from_le_bytes([e, f, g, h]);
+    sound.then(|| (u32::from_le_bytes(length) as usize, u32::from_le_bytes([i, j, k, l])))
 }

@@ -284,7 +284,8 @@ async fn write(stream: &mut TcpStream, body: &[u8]) -> io::Result<()> {
 async fn read<R: AsyncRead + Unpin>(stream: &mut R, seal: Seal, length_max: usize) -> io::Result<Vec<u8>> {
     let mut header = [0; HEADER];
     stream.read_exact(&mut header).await?;
-    let (length, checksum) = codec::header(header);
+    let altered = || io::Error::new(io::ErrorKind::InvalidData, "a header with a wrong checksum");
+    let (length, checksum) = codec::header(seal, header).ok_or_else(altered)?;
     if length > length_max {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,

@@ -87,7 +87,8 @@ fn fault(reason: &'static str, why: &str) -> impl FnOnce() -> Fault {
 
 fn take(datagram: &[u8], book: &Book, pins: &Pins, node: &NodeHandle) -> Result<(), Fault> {
     let (header, body) = datagram.split_first_chunk::<HEADER>().ok_or_else(fault("frame", "it is too short"))?;
-    let (length, checksum) = codec::header(*header);
+    let altered = fault("frame", "the checksum of its length does not match");
+    let (length, checksum) = codec::header(Seal::NONE, *header).ok_or_else(altered)?;
     if length != body.len() || Seal::NONE.checksum(body) != checksum {
         return Err(fault("frame", "its checksum does not match")());
     }

@@ -1,0 +1,74 @@
+//! Real nodes under fire, briefly; and the tests of those who judge it. `tests/fire/soak` runs for longer.
+
+#![allow(dead_code, reason = "the example uses the rest")]
+
+mod harness;
+mod judgement;
+mod naive;
+
+use harness::Settings;
+use harness::network::Network;
+use harness::nodes::Nodes;
+use harness::request::{Attempt, Sender};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Tries again until there is something, for twenty seconds at most.
+#[allow(clippy::disallowed_methods, reason = "what runs for real has a clock")]
+fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(value) = attempt() {
+            return value;
+        }
+        assert!(Instant::now() < end, "no {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// Also where a page is written in its place there may be no room, as where blocks are shared or not yet there. LMDB refuses everything from
+/// then on; but the store is as it was, and nobody is to replace the node.
+#[test]
+fn a_node_whose_meta_page_finds_no_room_stops_and_has_everything_when_it_is_started_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let network = Network::new(1, false, 1).unwrap();
+    let node = Path::new(env!("CARGO_BIN_EXE_node"));
+    let mut nodes = Nodes::new(directory.path(), node, &network, &[], &["tcp"]).unwrap();
+    let (sender, store) = (Sender::new(), network.stores()[0]);
+    let put = |val: &str| {
+        let body = format!("{{\"val\": \"{val}\"}}");
+        sender.send(store, ("PUT", "/kvstore/k", &body), &[], 500)
+    };
+    nodes.start(0).unwrap();
+    until("write", || matches!(put("a"), Attempt::Answer(200, _)).then_some(()));
+    nodes.shim(0).meta_full().unwrap();
+    nodes.may_end(0, true);
+    assert!(!matches!(put("b"), Attempt::Answer(200 | 503, _)), "it is not done, and nobody can know");
+    until("end", || (nodes.look() == Ok(1)).then_some(()));
+    let told = nodes.told(0);
+    assert!(told.contains("full") && told.contains("start") && !told.contains("node replace"), "{told}");
+    nodes.shim(0).full(false).unwrap();
+    nodes.start(0).unwrap();
+    let read = until("read", || sender.get(store, "/kvstore/k", 500));
+    assert!(matches!(read["val"].as_str(), Some("a" | "b")), "{read}");
+}
+
+/// Twenty seconds of faults among three nodes.
+#[test]
+fn three_nodes_under_fire_keep_their_promises() {
+    let settings = Settings {
+        seed: 1,
+        seconds: 20,
+        nodes: 3,
+        clients: 6,
+        node: env!("CARGO_BIN_EXE_node").into(),
+        logcat: env!("CARGO_BIN_EXE_logcat").into(),
+        namespaces: false,
+        only: String::new(),
+        tell: false,
+    };
+    let report = harness::run(&settings).expect("it runs");
+    println!("{report}");
+    assert!(report.failures().is_empty(), "{report}\nagain: tests/fire/soak --seconds 20 --seed 1 --clients 6");
+    assert!(report.operations() > 1000, "{report}");
+}
