@@ -6,7 +6,11 @@
 //! have come about. So whatever a replica knows is true of the history, by induction over its steps: what it knew before was, what
 //! came was sent, and nothing else is known after. That is why the history itself need not be a part of any state.
 //!
-//! What a slot held that is truncated is not known any more, and stands as `None`.
+//! That nothing else is in the history than what a replica knows of its own ballot, which the guards of a leader ask, holds since a
+//! ballot is its node's, and is begun once: by the very step that promises it.
+//!
+//! What a slot held that is truncated is not known any more, and stands as `None`. What snapshots and their parts hold is for `prefix` and
+//! `snapshots` to judge, and that nothing is stored otherwise than it is in memory for `promises-kept`.
 
 use super::audit::{Audit, Tagged};
 use super::judge::Seen;
@@ -18,6 +22,7 @@ use crate::refinement::protocol::{Action, Domain, Protocol};
 use paxos_model::replica::ballot::{Ballot, Slot};
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::durable::Durable;
+use paxos_model::replica::leader::Proposal;
 use paxos_model::replica::message::{Entry, Message};
 use paxos_model::replica::{Role, State};
 use stateright::actor::Id;
@@ -36,12 +41,14 @@ pub fn broken(
     // A crash leaves what is stored.
     let before = (!seen.is_restart()).then_some(before);
     let (stored_before, stored) = (stored_or_empty(seen.stored_before), stored_or_empty(seen.stored_after));
-    let domain = domain(configuration, before, after);
+    let domain = domain(configuration, seen, before, after);
     let mut known = rests_on(configuration, &domain, seen, before, &stored_before);
     steps(&domain, &mut known, seen, before, after, (&stored_before, &stored))
         .and_then(|()| is_stored(&known, seen.node, &stored))
         .and_then(|()| seen.sends.iter().try_for_each(|(_, message)| is_sent(&domain, &known, seen.node, message)))
-        .and_then(|()| is_known(&domain, &known, after))
+        .and_then(|()| is_known(&domain, &known, seen.node, after))
+        .and_then(|()| is_begun_once(seen.node, (before, &stored_before), (after, &stored)))
+        .and_then(|()| may_report(&domain, &known, seen.node, &stored))
         .err()
 }
 
@@ -49,31 +56,61 @@ pub fn broken(
 pub(crate) fn premises(configuration: &Configuration, seen: &Seen<'_>, before: &State<Audit>) -> (Domain, Known) {
     let before = (!seen.is_restart()).then_some(before);
     let after = seen.after.replica().or(before).expect("it is a replica's");
-    let domain = domain(configuration, before, after);
+    let domain = domain(configuration, seen, before, after);
     let known = rests_on(configuration, &domain, seen, before, &stored_or_empty(seen.stored_before));
     (domain, known)
 }
 
-/// The voters' smallest quorums, and every slot that the replica speaks of with one more.
-fn domain(configuration: &Configuration, before: Option<&State<Audit>>, after: &State<Audit>) -> Domain {
+/// The voters' smallest quorums. Not asked of the replica's own code, which might count otherwise.
+fn quorums(configuration: &Configuration) -> Vec<BTreeSet<Id>> {
     let voters: Vec<Id> = configuration.voters().collect();
-    // Not asked of the replica's own code, which might count otherwise.
     let sets = (0u32..1 << voters.len()).filter(|set| set.count_ones() as usize == voters.len() / 2 + 1);
     let members = |set: u32| {
         let members = voters.iter().enumerate().filter(move |(index, _)| set & 1 << index != 0);
         members.map(|(_, node)| *node).collect::<BTreeSet<Id>>()
     };
-    let end = |state: &State<Audit>| {
-        let log = state.durable.log.get_max().map_or(0, |(slot, _)| slot + 1);
-        let role = match &state.role {
-            Role::Leading(leader) => leader.next,
-            Role::Preparing(proposer) => proposer.votes.keys().next_back().map_or(0, |slot| slot + 1),
-            Role::Following | Role::Polling { .. } => 0,
-        };
-        log.max(role).max(state.durable.decided)
+    sets.map(members).collect()
+}
+
+/// The end of the slots that a replica speaks of.
+fn end_of_state(state: &State<Audit>) -> Slot {
+    let log = state.durable.log.get_max().map_or(0, |(slot, _)| slot + 1);
+    let role = match &state.role {
+        Role::Leading(leader) => leader.next,
+        Role::Preparing(proposer) => proposer.votes.keys().next_back().map_or(0, |slot| slot + 1).max(proposer.first),
+        Role::Following | Role::Polling { .. } => 0,
     };
-    let end = before.map_or(0, end).max(end(after)) + 1;
-    Domain { quorums: sets.map(members).collect(), ballots: Vec::new(), slots: 0..end }
+    log.max(role).max(state.durable.decided)
+}
+
+/// The end of the slots that a message speaks of.
+fn end_of_message(message: &Msg) -> Slot {
+    match message {
+        Message::Promise { first, votes, .. } => votes.iter().map(|vote| vote.slot + 1).max().unwrap_or(0).max(*first),
+        Message::Accept { slot, .. } | Message::Accepted { slot, .. } => slot + 1,
+        Message::Heartbeat { decided, .. } => *decided,
+        Message::Decided { from, entries } => from + entries.len() as Slot,
+        Message::Part { slot, .. } => *slot,
+        _ => 0,
+    }
+}
+
+/// Every slot that the step speaks of, with one more.
+fn domain(
+    configuration: &Configuration,
+    seen: &Seen<'_>,
+    before: Option<&State<Audit>>,
+    after: &State<Audit>,
+) -> Domain {
+    /// Slots that are further ahead than that are in no log.
+    const AHEAD: Slot = 256;
+    let stored = [seen.stored_before, seen.stored_after];
+    let stored = stored.iter().filter_map(|stored| stored.as_ref()?.log.get_max().map(|(slot, _)| slot + 1)).max();
+    let end = before.map_or(0, end_of_state).max(end_of_state(after)).max(stored.unwrap_or(0));
+    let delivered = seen.delivered().map(|(_, message)| message);
+    let messages = delivered.into_iter().chain(seen.sends.iter().map(|(_, message)| message)).map(end_of_message);
+    let end = messages.filter(|slot| *slot <= end + AHEAD).fold(end, Slot::max) + 1;
+    Domain { quorums: quorums(configuration), ballots: Vec::new(), slots: 0..end }
 }
 
 /// What the step rests on.
@@ -93,12 +130,10 @@ fn rests_on(
     if let Some(state) = before {
         knows(domain, &mut known, state);
     }
-    // As long as nothing has changed since, what it would report is what it reported.
-    let (promised, unchanged) = (stored.promised, stored.promised_at == memory.decided);
-    if promised > Ballot::default() && unchanged && !stored.accepted.values().any(|ballot| *ballot == promised) {
+    if reports(stored) {
         for slot in domain.slots.clone().filter(|slot| *slot >= stored.decided) {
             let vote = known.accepted.get(&(node, slot)).cloned();
-            known.reports.entry((node, promised, slot)).or_insert(vote);
+            known.reports.entry((node, stored.promised, slot)).or_insert(vote);
         }
     }
     if let Some((src, message)) = seen.delivered()
@@ -107,6 +142,13 @@ fn rests_on(
         tells(domain, &mut known, before, src, message);
     }
     known
+}
+
+/// Whether what a node has stored is still what it reported when it promised: nothing was decided since, and no vote cast in the ballot.
+fn reports(stored: &Durable<Audit>) -> bool {
+    let promised = stored.promised;
+    let voted = stored.accepted.values().any(|ballot| *ballot == promised);
+    promised > Ballot::default() && stored.promised_at == stored.decided && !voted
 }
 
 /// What a node has stored.
@@ -126,10 +168,10 @@ fn knows(domain: &Domain, known: &mut Known, state: &State<Audit>) {
     match &state.role {
         Role::Following | Role::Polling { .. } => {}
         Role::Preparing(proposer) => {
-            // Who reported the highest vote is not remembered, and does not matter.
-            for (index, node) in proposer.promised.iter().enumerate() {
+            // Who reported the highest vote is not remembered: whoever may have done so is heeded.
+            for node in &proposer.promised {
                 for slot in domain.slots.clone().filter(|slot| *slot >= proposer.first) {
-                    let vote = proposer.votes.get(&slot).filter(|_| index == 0);
+                    let vote = proposer.votes.get(&slot);
                     let vote = vote.map(|(ballot, entry)| (*ballot, Some(entry.clone())));
                     known.reports.insert((*node, proposer.ballot, slot), vote);
                 }
@@ -195,16 +237,12 @@ pub fn invariant_broken<'a>(
     messages: impl Iterator<Item = (Id, &'a Msg)>,
 ) -> Option<&'static str> {
     let mut known = Known::default();
-    let (_, first, _) = replicas.first()?;
-    let mut domain = domain(configuration, None, first);
-    for (node, state, stored) in replicas {
-        domain.slots.end = domain.slots.end.max(self::domain(configuration, None, state).slots.end);
+    let end = replicas.iter().map(|(_, state, _)| end_of_state(state)).max()? + 1;
+    let mut domain = Domain { quorums: quorums(configuration), ballots: Vec::new(), slots: 0..end };
+    for (node, _, stored) in replicas {
         stores(&mut known, *node, stored);
-        for durable in [stored, &state.durable] {
-            known.decided.extend((0..durable.decided).map(|slot| (slot, durable.log.get(&slot).cloned())));
-        }
     }
-    // After the slots are known. What a candidate has heard is in the messages that it heard.
+    // What a candidate has heard is asked where it hears it (`refines-spec`).
     for (_, state, _) in replicas.iter().filter(|(_, state, _)| matches!(state.role, Role::Leading(_))) {
         let mut own = Known::default();
         knows(&domain, &mut own, state);
@@ -244,8 +282,10 @@ fn decision(known: &Known, slot: Slot) -> Result<Value, String> {
 
 /// Whether a slot is known to be decided with this value, as far as either is known.
 fn is_decided(known: &Known, slot: Slot, value: Option<&Entry<Tagged>>) -> bool {
-    let mut found = known.decided.range((slot, None)..(slot + 1, None));
-    found.any(|(_, told)| told.is_none() || value.is_none() || told.as_ref() == value)
+    let mut found = known.decided.range((slot, None)..(slot + 1, None)).map(|(_, told)| told.as_ref()).peekable();
+    let is_told = found.peek().is_some();
+    let values: Vec<&Entry<Tagged>> = found.flatten().collect();
+    is_told && (values.is_empty() || value.is_none_or(|value| values.contains(&value)))
 }
 
 /// Takes the actions that the step consists of.
@@ -358,11 +398,15 @@ fn is_sent(domain: &Domain, known: &Known, node: Id, message: &Msg) -> Result<()
             let vote = vote.map(|vote| (vote.ballot, Some(vote.entry.clone())));
             known.reports.get(&(node, *ballot, slot)) == Some(&vote)
         }),
-        Message::Accept { ballot, slot, entry } => known.proposals.contains(&(*ballot, *slot, Some(entry.clone()))),
+        Message::Accept { ballot, slot, entry } => {
+            ballot.node == node && known.proposals.contains(&(*ballot, *slot, Some(entry.clone())))
+        }
         Message::Accepted { ballot, slot } => {
             known.votes.iter().any(|(b, s, _, voter)| (b, s, voter) == (ballot, slot, &node))
         }
-        Message::Heartbeat { ballot, decided, .. } => known.marked(*ballot) >= *decided,
+        Message::Heartbeat { ballot, decided, .. } => ballot.node == node && known.marked(*ballot) >= *decided,
+        // A read that is confirmed by it misses nothing, since nothing higher was promised.
+        Message::HeartbeatAck { ballot, .. } => known.promised(node) <= *ballot,
         Message::Decided { from, entries } => {
             (*from..).zip(entries).all(|(slot, entry)| known.decided.contains(&(slot, Some(entry.clone()))))
         }
@@ -372,11 +416,54 @@ fn is_sent(domain: &Domain, known: &Known, node: Id, message: &Msg) -> Result<()
     if told { Ok(()) } else { Err(format!("sends {message:?}, which has not come about")) }
 }
 
+/// A ballot is its node's, and is begun by the step that promises it; nobody who leads in it forgets what was proposed.
+fn is_begun_once(
+    node: Id,
+    (before, stored_before): (Option<&State<Audit>>, &Durable<Audit>),
+    (after, stored): (&State<Audit>, &Durable<Audit>),
+) -> Result<(), String> {
+    let begun = |role: &Role<Tagged>| match role {
+        Role::Preparing(proposer) => Some(proposer.ballot),
+        Role::Leading(leader) => Some(leader.ballot),
+        Role::Following | Role::Polling { .. } => None,
+    };
+    let Some(ballot) = begun(&after.role) else { return Ok(()) };
+    let goes_on = before.and_then(|state| begun(&state.role)) == Some(ballot);
+    let begins = stored_before.promised < ballot && stored.promised == ballot;
+    if ballot.node != node || !(goes_on || begins) {
+        return Err(format!("wants to lead in {ballot}, which it does not begin"));
+    }
+    match (before.map(|state| &state.role), &after.role) {
+        (Some(Role::Leading(_)), Role::Preparing(_)) if goes_on => Err(format!("begins {ballot} again")),
+        (Some(Role::Leading(led)), Role::Leading(leads)) if goes_on => {
+            let kept = |(slot, proposal): (&Slot, &Proposal<Tagged>)| {
+                *slot < after.durable.decided
+                    || leads.proposals.get(slot).is_some_and(|own| own.entry == proposal.entry)
+            };
+            let forgets = leads.next < led.next || !led.proposals.iter().all(kept);
+            if forgets { Err(format!("forgets what it proposed in {ballot}")) } else { Ok(()) }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a node may report once more, it has reported.
+fn may_report(domain: &Domain, known: &Known, node: Id, stored: &Durable<Audit>) -> Result<(), String> {
+    let mut slots = domain.slots.clone().filter(|slot| reports(stored) && *slot >= stored.decided);
+    match slots.find(|slot| !known.reports.contains_key(&(node, stored.promised, *slot))) {
+        Some(slot) => Err(format!("may report slot {slot} in {}, and did not when it promised", stored.promised)),
+        None => Ok(()),
+    }
+}
+
 /// What the replica knows after the step came about.
-fn is_known(domain: &Domain, known: &Known, after: &State<Audit>) -> Result<(), String> {
+fn is_known(domain: &Domain, known: &Known, node: Id, after: &State<Audit>) -> Result<(), String> {
     let durable = &after.durable;
     if let Some(slot) = (0..durable.decided).find(|slot| !is_decided(known, *slot, durable.log.get(slot))) {
         return Err(format!("knows another value in slot {slot} than was decided there"));
+    }
+    if matches!(&after.role, Role::Preparing(proposer) if !proposer.promised.contains(&node)) {
+        return Err("wants to lead without its own promise".into());
     }
     match &after.role {
         Role::Following | Role::Polling { .. } => Ok(()),

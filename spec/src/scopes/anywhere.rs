@@ -1,14 +1,16 @@
 //! One step from anywhere: every state of a replica that the proved invariant allows, within bounds and reachable or not, takes
 //! every step that it may be asked to take; each must be a few steps of the abstract protocol, or none.
 //!
-//! Those keep the invariant, whatever the bounds (`spec/proof/`). So no bound on depth is left: what holds here holds after any
-//! number of steps, as long as there are no more slots, ballots and values in it than here.
+//! Those keep the invariant, whatever the bounds (`spec/proof/`). So for one slot no bound on depth is left: what holds here holds after
+//! any number of steps, as long as there are no more ballots and values in it than here. Of the slot after it there is what may be
+//! proposed, promised and told there, and no vote that the replica itself has stored; and there are no snapshots but one that is taken over.
 
 use super::alone::{Alone, Found};
 use crate::properties::audit::{Audit, Tagged};
 use crate::properties::judge::Seen;
 use crate::properties::party::{Msg, PartyState, Stored};
 use crate::properties::refines;
+use crate::properties::transition::{self, ReplicaStep, stored_or_empty};
 use crate::refinement::invariant::clauses;
 use paxos_model::kv::{Command, Put};
 use paxos_model::replica::ballot::{Ballot, Slot};
@@ -23,6 +25,7 @@ use stateright::actor::{Actor, Command as Output, Id, Out};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread;
 
 /// The scope.
 pub const SCOPE: Alone = Alone {
@@ -42,12 +45,15 @@ fn ballots() -> Vec<Ballot> {
     (0..NODES).map(|node| Ballot { round: 1, node: node.into() }).collect()
 }
 
-fn values() -> [Entry<Tagged>; 2] {
+fn operation(sequence: u64) -> Operation<Tagged> {
     let puts = vec![Put { key: "k".into(), val: "v".into(), ver: None }];
     let act = Act::Apply(Tagged { tag: 1, command: Command::Write { puts, atomic: false } });
-    let id = OperationId { session: SessionId { slot: 1000, position: 0 }, sequence: 1 };
-    let operation = Operation::InSession { id, by_node: false, acknowledged_below: 1, act };
-    [Entry::Noop, Entry::Batch([operation].into())]
+    let id = OperationId { session: SessionId { slot: 1000, position: 0 }, sequence };
+    Operation::InSession { id, by_node: false, acknowledged_below: 1, act }
+}
+
+fn values() -> [Entry<Tagged>; 2] {
+    [Entry::Noop, Entry::Batch([operation(1)].into())]
 }
 
 /// No vote, and every vote in one of the ballots that `is_so`.
@@ -106,13 +112,17 @@ fn candidacies(node: Id, stored: &Durable<Audit>) -> Vec<Proposer<Tagged>> {
                 if top.as_ref().map(|(ballot, _)| *ballot) < own.as_ref().map(|(ballot, _)| *ballot) {
                     continue;
                 }
-                all.push(Proposer {
-                    ballot: stored.promised,
-                    promised: promised.clone(),
-                    votes: top.into_iter().map(|vote| (0, vote)).collect(),
-                    first,
-                    source: source.unwrap_or(node),
-                });
+                for next in votes(|ballot| *ballot < stored.promised) {
+                    let votes = [(0, top.clone()), (1, next)];
+                    let votes = votes.into_iter().filter_map(|(slot, vote)| Some((slot, vote?)));
+                    all.push(Proposer {
+                        ballot: stored.promised,
+                        promised: promised.clone(),
+                        votes: votes.collect(),
+                        first,
+                        source: source.unwrap_or(node),
+                    });
+                }
             }
         }
     }
@@ -147,6 +157,14 @@ fn leaderships(node: Id, stored: &Durable<Audit>, decided: Slot) -> Vec<Leader<T
             all.push(Leader { next: decided + 1, proposals, known, ..empty.clone() });
         }
     }
+    // And with something to propose next.
+    let waiting = operation(2);
+    let queued = all.clone().into_iter().map(|mut leader| {
+        leader.known.insert(waiting.key());
+        leader.queue.push_back(waiting.clone());
+        leader
+    });
+    all.extend(queued.collect::<Vec<_>>());
     all
 }
 
@@ -158,6 +176,10 @@ fn locals(replica: &Replica<Audit>, node: Id) -> Vec<Local> {
         let heard = ballots().into_iter().filter(|ballot| *ballot >= stored.promised).map(Some);
         for following in [None].into_iter().chain(heard) {
             all.push((State { following, ..started.clone() }, stored.clone()));
+        }
+        let ballot = stored.promised.next(node);
+        for granted in sets().filter(|set| set.contains(&node)) {
+            all.push((State { role: Role::Polling { ballot, granted }, ..started.clone() }, stored.clone()));
         }
         if stored.promised.node != node || stored.promised == Ballot::default() {
             continue;
@@ -199,6 +221,8 @@ fn messages(src: Id) -> Vec<Msg> {
         all.extend(values().map(|next| Message::Decided { from: 0, entries: vec![entry.clone(), next] }));
     }
     all.extend((0..=1).map(|from| Message::Fetch { from, arriving: None }));
+    all.extend((1..=2).map(|slot| Message::Part { slot, after: None, pieces: Vec::new(), last: true }));
+    all.push(Message::Forward { operations: [operation(2)].into(), relayed: true });
     all
 }
 
@@ -231,6 +255,9 @@ fn is_allowed(configuration: &Configuration, seen: &Seen<'_>, before: &State<Aud
         // Votes of others say nothing of what they have stored.
         let mut own = known.clone();
         own.votes.retain(|(.., node)| *node == seen.node);
+        // And what is reported was proposed.
+        let reported = known.reports.iter().filter_map(|((_, _, slot), vote)| Some((*slot, vote.clone()?)));
+        own.proposals.extend(reported.map(|(slot, (ballot, value))| (ballot, slot, value)));
         holds(&own, &domain)
     });
     let mut values = BTreeMap::new();
@@ -239,23 +266,34 @@ fn is_allowed(configuration: &Configuration, seen: &Seen<'_>, before: &State<Aud
 }
 
 fn explore() -> Found {
+    let parts = thread::scope(|scope| {
+        let threads = (0..NODES).map(Id::from).map(|node| scope.spawn(move || explore_at(node))).collect::<Vec<_>>();
+        threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect::<Vec<_>>()
+    });
+    let unique = parts.iter().map(|part| part.unique).sum();
+    let generated = parts.iter().map(|part| part.generated).sum();
+    Found { unique, generated, depth: 1, broken: parts.into_iter().find_map(|part| part.broken) }
+}
+
+/// All of one node, with a pre-vote and without.
+fn explore_at(node: Id) -> Found {
     let configuration = Configuration::of_voters(NODES);
-    let options = Options { snapshot_every: 0, pre_vote: false, ..Options::default() };
-    let replica = Replica::<Audit>::new(configuration.clone(), options);
     let mut found = Found::default();
-    for node in (0..NODES).map(Id::from) {
-        let sent = (0..NODES).map(Id::from).flat_map(|src| messages(src).into_iter().map(move |msg| (src, msg)));
-        let timers = [Timer::Election, Timer::Resend, Timer::Flush].map(Input::Timeout);
-        let inputs = sent.map(|(src, msg)| Input::Deliver { src, msg }).chain(timers).chain([Input::Start]);
-        let inputs: Vec<Input<Msg, Timer>> = inputs.collect();
+    let sent = (0..NODES).map(Id::from).flat_map(|src| messages(src).into_iter().map(move |msg| (src, msg)));
+    let timers = [Timer::Election, Timer::Resend, Timer::Flush].map(Input::Timeout);
+    let inputs = sent.map(|(src, msg)| Input::Deliver { src, msg }).chain(timers).chain([Input::Start]);
+    let inputs: Vec<Input<Msg, Timer>> = inputs.collect();
+    for pre_vote in [false, true] {
+        let options = Options { snapshot_every: 0, pre_vote, ..Options::default() };
+        let replica = Replica::<Audit>::new(configuration.clone(), options);
         for (state, stored) in locals(&replica, node) {
             found.unique += 1;
             let stored = Some(Arc::new(stored));
             for input in &inputs {
                 if let Some(why) = take(&replica, &configuration, node, (&state, &stored), input, &mut found.generated)
                 {
-                    found.broken =
-                        Some((vec![format!("{node:?} is {state:?}, has stored {stored:?}, and takes {input:?}")], why));
+                    let step = format!("{node:?} is {state:?}, has stored {stored:?}, and takes {input:?}");
+                    found.broken = Some((vec![step], why));
                     return found;
                 }
             }
@@ -292,5 +330,8 @@ fn take(
     }
     let after = step.state.map_or_else(|| before.clone(), PartyState::Replica);
     let seen = Seen { after: &after, stored_after: &stored_after, sends: &sends, ..resting };
-    refines::broken(configuration, &seen, state, after.replica()?)
+    let (stored_before, stored_after) = (stored_or_empty(stored), stored_or_empty(&stored_after));
+    let kept =
+        ReplicaStep { node, before: &stored_before, after: &stored_after, state: after.replica()?, sends: &sends };
+    refines::broken(configuration, &seen, state, after.replica()?).or_else(|| transition::broken(&kept))
 }
