@@ -146,8 +146,8 @@ fn find(cli: &Cli, programs: &Path, mutant: &Mutant) -> Result<String, String> {
         };
         let found = match harness::run(&settings) {
             Ok(report) => report.failures(),
-            // It does not even begin: that is found, too, but by no verdict on what clients saw.
-            Err(why) => vec![why],
+            // Then nothing was judged, and nothing found.
+            Err(why) => return Err(format!("NOT JUDGED: {why}")),
         };
         let told = |why: &String| why.chars().take(300).collect::<String>();
         let named = found.iter().find(|why| mutant.verdict == ANY || why.contains(&mutant.verdict));

@@ -86,6 +86,7 @@ impl Room {
         if room {
             tracing::info!("the store has room again");
             self.full = None;
+            self.since = Some(now);
         } else if let Some(full) = &mut self.full {
             full.until = now + self.pause;
             self.pause = (self.pause * 2).min(PAUSE.1);
@@ -128,6 +129,10 @@ mod tests {
         assert!(room.next_look().unwrap() - first > first - now, "it looks less and less often");
         room.looked(true, Usage { used: 95, limit: 100 }, first);
         assert!(!room.is_full() && room.refuses_values(), "nearly full");
+        let later = first + 2 * PAUSE.1;
+        room.found_full(Some(&stored), &marks, later);
+        assert_eq!(room.next_look().unwrap() - later, PAUSE.0, "and soon again, after a time with room");
+        room.looked(true, Usage { used: 95, limit: 100 }, later);
         room.committed(stored, Usage { used: 89, limit: 100 });
         assert!(!room.refuses_values());
     }

@@ -308,11 +308,12 @@ impl Running {
         }
         let before = std::mem::take(&mut self.batch.before);
         self.mine.extend(self.outlet.release(before));
-        if self.batch.save.is_some() {
+        // First, or it would never be its turn under a load that needs little room.
+        if self.room.next_look().is_some_and(|at| at <= now()) {
+            self.order(Order::Probe);
+        } else if self.batch.save.is_some() {
             let batch = std::mem::take(&mut self.batch);
             self.order(Order::Commit(batch));
-        } else if self.room.next_look().is_some_and(|at| at <= now()) {
-            self.order(Order::Probe);
         }
     }
 

@@ -45,7 +45,7 @@ pub struct LmdbStore {
     /// Whether its snapshot is in the second set of trees.
     second: bool,
     usage: Usage,
-    /// What the disk had no room for, if the last commit failed for that.
+    /// What there was no room for when a commit last failed for that, until there is.
     lack: Option<Lack>,
     /// Whether the reserve is there.
     reserved: bool,
@@ -55,18 +55,25 @@ pub struct LmdbStore {
     _lock: Lock,
 }
 
-/// A commit for which the disk had no room.
-struct Lack {
-    /// What was free within the file. It was not enough.
-    inside: u64,
-    /// About how much the commit needed, in bytes.
-    bytes: u64,
+/// Why there was no room for a commit.
+enum Lack {
+    /// With its values the store would be fuller than it may be.
+    Values,
+    /// So it would without any, or the map is full. It is tried again: what lets go of the log must not wait for less to be held.
+    Other,
+    /// The disk was full.
+    Disk {
+        /// What was free within the file. It was not enough.
+        inside: u64,
+        /// About how much the commit needed, in bytes.
+        bytes: u64,
+    },
 }
 
 /// Why a commit failed.
 enum Failure {
-    /// It would be above the configured limit.
-    Limit(String),
+    /// It would be above what the store may hold of this.
+    Limit(Needs, String),
     Heed(heed::Error),
 }
 
@@ -154,19 +161,17 @@ impl Store for LmdbStore {
             self.keep_reserve();
             return Ok(());
         };
-        self.lack = None;
-        let error = match failure {
-            Failure::Limit(why) => CommitError::Full(why),
+        let (error, lack) = match failure {
+            Failure::Limit(Needs::Values, why) => (CommitError::Full(why), Lack::Values),
+            Failure::Limit(_, why) => (CommitError::Full(why), Lack::Other),
             Failure::Heed(error) => {
-                let on_disk = matches!(error, heed::Error::Io(_));
-                let error = commit_error(&self.path, error);
-                if on_disk && matches!(error, CommitError::Full(_)) {
-                    self.lack = Some(Lack { inside: self.inside(), bytes: 2 * bytes + RESERVE_BYTES as u64 });
-                }
-                error
+                let disk = Lack::Disk { inside: self.inside(), bytes: 2 * bytes + RESERVE_BYTES as u64 };
+                let lack = if matches!(error, heed::Error::Io(_)) { disk } else { Lack::Other };
+                (commit_error(&self.path, error), lack)
             }
         };
         if let CommitError::Full(why) = &error {
+            self.lack = Some(lack);
             self.reserved = false;
             let _ = fs::remove_file(self.path.join(RESERVE));
             // Then it cannot be read either, and that it is damaged would be said of a store that is sound.
@@ -185,25 +190,20 @@ impl Store for LmdbStore {
     }
 
     fn has_room(&mut self) -> bool {
-        // A little is enough: values may be refused anew, but what makes room for them must not be.
-        let little = (RESERVE_BYTES as u64).min(self.usage.limit / 40);
-        if self.usage.used + little > self.usage.limit {
-            return false;
-        }
         let room = match &self.lack {
-            None => true,
+            None | Some(Lack::Other) => true,
+            // A little is enough: values may be refused anew, but what makes room for them must not be.
+            Some(Lack::Values) => {
+                let little = (RESERVE_BYTES as u64).min(self.usage.limit / 40);
+                self.usage.used + little <= self.usage.limit
+            }
             // Not the reserve alone, which was just given up; or what was given up within the file.
-            Some(lack) => {
-                self.inside() >= lack.inside + lack.bytes
-                    || probe(&self.path, RESERVE_BYTES as u64 + lack.bytes).is_ok()
+            Some(Lack::Disk { inside, bytes }) => {
+                self.inside() >= inside + bytes || probe(&self.path, RESERVE_BYTES as u64 + bytes).is_ok()
             }
         };
         if room {
             self.reserved = reserve(&self.path).is_ok();
-        }
-        // At the limit of the store the disk has room, or it would have been told.
-        let room = room && (self.reserved || self.lack.is_some());
-        if room {
             self.lack = None;
         }
         room
@@ -219,14 +219,18 @@ impl LmdbStore {
         let second;
         (second, *bytes) = self.trees.write(&mut txn, (before, self.second), value)?;
         let used = self.trees.used(&txn)?;
-        let limit = match Needs::of(before, value) {
+        let needs = Needs::of(before, value);
+        let limit = match needs {
             Needs::Values => self.usage.limit_of_values(),
             // Without these nothing would ever be let go of. The map is larger than that.
             Needs::Snapshot | Needs::Entries => self.usage.limit * ABOVE,
             Needs::Marks => u64::MAX,
         };
         if used > limit {
-            return Err(Failure::Limit(format!("it would hold {used} bytes, and may hold {limit} of this sort")));
+            return Err(Failure::Limit(
+                needs,
+                format!("it would hold {used} bytes, and may hold {limit} of this sort"),
+            ));
         }
         txn.commit()?;
         self.committed = Some(value.clone());
