@@ -70,5 +70,19 @@ fn three_nodes_under_fire_keep_their_promises() {
     let report = harness::run(&settings).expect("it runs");
     println!("{report}");
     assert!(report.failures().is_empty(), "{report}\nagain: tests/fire/soak --seconds 20 --seed 1 --clients 6");
-    assert!(report.operations() > 1000, "{report}");
+    assert!(report.operations() > 1000 && report.kinds() > 5, "{report}");
+}
+
+/// Or `tests/fire/must_fail` would find nothing.
+#[test]
+fn each_mutant_is_one_of_these_sources() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let patches: Vec<_> =
+        std::fs::read_dir(root.join("tests/fire/mutants")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(patches.len() > 5);
+    for patch in patches {
+        let mut git = std::process::Command::new("git");
+        let applies = git.args(["apply", "--check"]).arg(&patch).current_dir(root).output().expect("there is a git");
+        assert!(applies.status.success(), "{}: {}", patch.display(), String::from_utf8_lossy(&applies.stderr));
+    }
 }

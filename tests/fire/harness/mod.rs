@@ -146,16 +146,19 @@ fn run_in(settings: &Settings, directory: &Path) -> Result<Report, String> {
 
 fn inflict_all(settings: &Settings, steps: &[schedule::Step], inflictor: &mut Inflictor<'_>) -> Result<(), String> {
     let begin = Instant::now();
+    let mut inflicted = Ok(());
     for (number, step) in steps.iter().enumerate() {
-        if begin.elapsed() > Duration::from_secs(settings.seconds) {
+        if inflicted.is_err() || begin.elapsed() > Duration::from_secs(settings.seconds) {
             break;
         }
         if settings.tell {
             eprintln!("{:7.1} s  step {number}: {step:?}", begin.elapsed().as_secs_f64());
         }
-        inflictor.step(step)?;
+        inflicted = inflictor.step(step);
     }
-    inflictor.mend()
+    // Also after a failure, or everything else would fail for it.
+    let mended = inflictor.mend();
+    inflicted.and(mended)
 }
 
 /// Looks who leads, until it is over; returns every ballot in which somebody was seen to.

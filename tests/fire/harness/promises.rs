@@ -10,8 +10,8 @@ pub(crate) struct Known {
     made: BTreeMap<u64, (Time, Val)>,
     /// Ends of linearizable operations, rising, each with the highest version that was shown by then.
     shown: Vec<(Time, u64)>,
-    /// Writes of unknown outcome: begin and value.
-    unknown: Vec<(Time, Val)>,
+    /// Writes of unknown outcome: begin, value, and the version asked for.
+    unknown: Vec<(Time, Val, Option<u64>)>,
 }
 
 /// So many states after the last known one are looked at: more than there are clients that write at a time.
@@ -22,12 +22,12 @@ impl Known {
         let mut known = Known::default();
         let unknown = |operation: &&Operation| operation.outcome == Outcome::Unknown;
         for operation in operations.iter().filter(unknown) {
-            if let Act::Write { val, .. } = operation.act {
-                known.unknown.push((operation.begin, val));
+            if let Act::Write { val, ver } = operation.act {
+                known.unknown.push((operation.begin, val, ver));
             }
         }
         known.unknown.sort_unstable();
-        let begins: BTreeMap<Val, Time> = known.unknown.iter().map(|(begin, val)| (*val, *begin)).collect();
+        let begins: BTreeMap<Val, Time> = known.unknown.iter().map(|(begin, val, _)| (*val, *begin)).collect();
         for Operation { begin, end, act, outcome, .. } in operations {
             let ver = match (act, outcome) {
                 (Act::Write { val, .. }, Outcome::Applied(ver)) => {
@@ -66,7 +66,10 @@ impl Known {
         let least = self.answered_before(begin);
         let there = self.made.get(&least).map_or(0, |(_, val)| *val);
         let later = self.made.range(least + 1..).take(AHEAD).filter(|(_, (begun, _))| *begun <= end);
-        let unknown = self.unknown.iter().take_while(|(begun, _)| *begun <= end).map(|(_, val)| *val);
+        // What asked for an earlier version, or was seen at one, does not come any more.
+        let seen = |val: Val| val != 0 && self.made.range(..=least).any(|(_, (_, made))| *made == val);
+        let open = |(_, val, ver): &&(Time, Val, Option<u64>)| ver.is_none_or(|ver| ver > least) && !seen(*val);
+        let unknown = self.unknown.iter().take_while(|(begun, ..)| *begun <= end).filter(open).map(|(_, val, _)| *val);
         let vals = [there].into_iter().chain(later.map(|(_, (_, val))| *val)).chain(unknown);
         vals.fold((false, false), |(some, none), val| (some || val != 0, none || val == 0))
     }

@@ -95,6 +95,11 @@ impl Report {
         failed.map(|(what, why)| format!("not so: {what}: {why}")).collect()
     }
 
+    /// How many kinds of faults took place.
+    pub(crate) fn kinds(&self) -> usize {
+        self.done.len()
+    }
+
     pub(crate) fn operations(&self) -> usize {
         self.history.operations()
     }

@@ -32,7 +32,7 @@ pub(crate) struct Sender(Agent);
 
 impl Sender {
     pub(crate) fn new() -> Sender {
-        Sender(Agent::config_builder().http_status_as_error(false).max_idle_connections(0).build().into())
+        Sender(Agent::config_builder().http_status_as_error(false).proxy(None).max_idle_connections(0).build().into())
     }
 
     /// Sends a request that may take `ms`, waits for so long, and reads its answer's lines as `take` says.
