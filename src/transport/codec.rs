@@ -1,5 +1,6 @@
 //! What messages look like as bytes. Decoding is total: any bytes are a message or an error.
 
+use super::bounds;
 use crate::Msg;
 use crate::storage::identity::StoreId;
 use paxos_model::replica::message::Message;
@@ -36,11 +37,12 @@ pub fn encode(message: &Msg) -> Option<Vec<u8>> {
     (bytes.len() <= MESSAGE_MAX).then_some(bytes)
 }
 
-/// The message that `bytes` are, whole. Requests and replies are not exchanged between nodes, so they are none.
+/// The message that `bytes` are, whole. Requests and replies are not exchanged between nodes, so they are none; nor is what holds a key or a
+/// value that no client may write.
 pub fn decode(bytes: &[u8]) -> Option<Msg> {
     match postcard::take_from_bytes(bytes) {
         Ok((Message::Request { .. } | Message::Reply { .. }, _)) | Err(_) => None,
-        Ok((message, rest)) => rest.is_empty().then_some(message),
+        Ok((message, rest)) => (rest.is_empty() && bounds::keeps(&message)).then_some(message),
     }
 }
 

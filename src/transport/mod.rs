@@ -1,6 +1,7 @@
 //! Messages between nodes, over TCP or UDP. Whatever cannot be sent or understood is dropped and counted: the protocol sends
 //! again what matters.
 
+mod bounds;
 pub mod codec;
 #[cfg(test)]
 mod codec_tests;
