@@ -8,6 +8,7 @@
 
 mod attacked;
 mod flood;
+mod impostors;
 mod member;
 mod mutation;
 #[allow(dead_code, reason = "this uses its part of it")]
