@@ -9,6 +9,7 @@ use crate::node::NodeHandle;
 use crate::notices::dropped;
 use stateright::actor::Id;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -146,13 +147,20 @@ impl Connections {
         oldest.is_some()
     }
 
-    /// Connection `number` has introduced itself as `peer`: an earlier one of the same is given up, as the peer must have done.
-    fn introduced(&mut self, number: u64, peer: Id) {
-        if let Some(task) = self.strangers.remove(&number)
-            && let Some((_, earlier)) = self.peers.insert(peer, (number, task))
-        {
-            earlier.abort();
-        }
+    /// Connection `number` has introduced itself as `peer`: an earlier one of the same is given up, as the peer must have done. So is this
+    /// one if a later one was quicker. Returns whether one was given up.
+    fn introduced(&mut self, number: u64, peer: Id) -> bool {
+        let Some(task) = self.strangers.remove(&number) else { return false };
+        let given_up = match self.peers.entry(peer) {
+            Entry::Vacant(none) => {
+                none.insert((number, task));
+                return false;
+            }
+            Entry::Occupied(later) if later.get().0 > number => task,
+            Entry::Occupied(mut earlier) => earlier.insert((number, task)).1,
+        };
+        given_up.abort();
+        true
     }
 
     fn ended(&mut self, number: u64) {
@@ -228,7 +236,14 @@ async fn receive(mut stream: TcpStream, from: SocketAddr, number: u64, to: &Weak
         let listening = to.upgrade()?;
         match timeout(HELLO_TIME, welcome(&mut stream, &listening.book, &listening.pins)).await {
             Ok(Ok(introduced)) => {
-                listening.connections(|connections| connections.introduced(number, introduced.0));
+                let replaced = listening.connections(|connections| connections.introduced(number, introduced.0));
+                if replaced {
+                    let peer = introduced.0;
+                    dropped(
+                        "replaced",
+                        format_args!("node {peer:?} connected again, from {from}: it has one connection"),
+                    );
+                }
                 introduced
             }
             Ok(Err(fault)) => return Some(fault),

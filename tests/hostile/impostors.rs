@@ -62,6 +62,28 @@ fn another_cluster_another_number_another_store() {
 }
 
 #[test]
+fn an_introduction_that_is_said_again_and_again() {
+    let (attacked, leader) = Attacked::served(&[]);
+    let peers = [(leader + 1) % 3, (leader + 2) % 3];
+    let hellos = peers.map(|peer| attacked.hello(peer, leader));
+    let before = attacked.files(leader);
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        for hello in &hellos {
+            let (stream, answer) = introduce(attacked.rpc[leader], hello);
+            assert!(answer.is_ok(), "it is as the peer's own");
+            held.push(stream);
+        }
+    }
+    assert!(attacked.files(leader) < before + 8, "one connection for each peer");
+    attacked.drops(leader, "replaced", 390);
+    attacked.said_once(leader, "replaced");
+    attacked.serves("beside those that are held");
+    drop(held);
+    attacked.ends_well(MIB_MAX);
+}
+
+#[test]
 fn datagrams_that_are_sent_again_and_again() {
     // What the other two say to a node before it is there.
     let mut attacked = Attacked::new(&[], &[("transport", json!("udp"))]);
