@@ -21,6 +21,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// For how long a connection may take to be made and introduced.
 const HELLO_TIME: Duration = Duration::from_secs(5);
+/// For how long the answer to an introduction is awaited at first; it may have been lost on the way. Each time that it does not come it is
+/// awaited twice as long, up to [`HELLO_TIME`], since the peer may be slow.
+const ANSWER_TIME: Duration = Duration::from_millis(500);
 /// The largest introduction, in bytes.
 const HELLO_MAX: usize = 4096;
 /// The first and the longest pause before a connection is tried again.
@@ -48,10 +51,12 @@ pub fn connect(book: &Arc<Book>, pins: &Arc<Pins>) -> Lanes {
 /// Sends to one peer for as long as the queue lives.
 async fn send_to(node: u64, address: String, mut lane: LaneEnd, book: Arc<Book>, pins: Arc<Pins>) {
     let mut pause = BACK_OFF.0;
+    let mut patience = ANSWER_TIME;
     let mut last = String::new();
     loop {
-        let why = match timeout(HELLO_TIME, introduce(node, &address, &book, &pins)).await {
+        let why = match timeout(patience, introduce(node, &address, &book, &pins)).await {
             Ok(Ok(stream)) => {
+                patience = ANSWER_TIME;
                 tracing::info!(node, %address, "connected");
                 let begun = Instant::now();
                 let seal = Seal::of(&Hello { to: node, ..book.me.clone() });
@@ -67,8 +72,14 @@ async fn send_to(node: u64, address: String, mut lane: LaneEnd, book: Arc<Book>,
                     }
                 }
             }
-            Ok(Err(why)) => why,
-            Err(_) => "no answer in time".into(),
+            Ok(Err(why)) => {
+                patience = ANSWER_TIME;
+                why
+            }
+            Err(_) => {
+                patience = (patience * 2).min(HELLO_TIME);
+                "no answer in time".into()
+            }
         };
         if why != last {
             tracing::warn!(node, %address, %why, "not connected");

@@ -1,11 +1,12 @@
 //! Who begins and does not go on, who is slow, and who takes nothing of what it asked for.
 
-use crate::attacked::{Attacked, closes, connect, introduce, introduction, is_alive};
+use crate::attacked::{Attacked, closes, connect, framed, hello, introduce, introduction, is_alive, read_frame};
 use crate::support::until;
-use paxos::transport::codec::{MESSAGE_MAX, Seal};
+use paxos::transport::Rejection;
+use paxos::transport::codec::{self, Hello, MESSAGE_MAX, Seal};
 use serde_json::json;
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 const MIB_MAX: u64 = 64;
@@ -119,4 +120,25 @@ fn answers_that_nobody_takes() {
     attacked.serves("beside those that take nothing");
     // One answer of each, and what is about to be written of it.
     attacked.ends_well(MIB_MAX + 60 * 4);
+}
+
+/// An introduction that was cut off on its way is answered by nobody, and is not told from a slow answer but by its time.
+#[test]
+fn a_link_is_tried_again_soon_and_then_more_patiently() {
+    let mut attacked = Attacked::new(&[], &[]);
+    // Node 1 is one that takes connections and says nothing at first.
+    let listener = TcpListener::bind(attacked.rpc[1]).expect("the port is free");
+    attacked.cluster.start(0);
+    let (_unanswered, _) = listener.accept().expect("a connection");
+    let begun = Instant::now();
+    let (mut second, _) = listener.accept().expect("a connection");
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    let theirs: Hello = postcard::from_bytes(&read_frame(&mut second, Seal::NONE)).expect("an introduction");
+    // Longer than the first answer was awaited.
+    std::thread::park_timeout(Duration::from_millis(700));
+    let answer: Result<Hello, Rejection> = Ok(hello(1, 0, 1));
+    let answer = postcard::to_stdvec(&answer).expect("it has a form in bytes");
+    second.write_all(&framed(Seal::NONE, &answer)).expect("it is taken");
+    assert!(codec::decode(&read_frame(&mut second, Seal::of(&theirs))).is_some(), "messages follow");
+    attacked.stops_well(MIB_MAX);
 }
