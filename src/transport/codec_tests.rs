@@ -1,6 +1,6 @@
 //! The codec over arbitrary messages of every variant.
 
-use super::codec::{self, HEADER, Hello, PROTOCOL, Seal};
+use super::codec::{self, ELEMENTS_MAX, HEADER, Hello, MESSAGE_MAX, PROTOCOL, Seal};
 use crate::config::{Config, WINDOW_MAX};
 use crate::storage::identity::StoreId;
 use crate::{Command, KEY_MAX, Machine, Msg, VALUE_MAX};
@@ -308,4 +308,30 @@ fn keys_and_values_that_no_client_may_write_are_not_let_in() {
     for (key, val) in [(0, 1), (KEY_MAX + 1, 1), (1, VALUE_MAX + 1)] {
         assert_eq!(accept(key, val), [false; 5], "{key} {val}");
     }
+}
+
+#[test]
+fn as_many_elements_are_let_in_as_a_message_can_have_and_no_more() {
+    let decided = |count: usize| -> Msg { Message::Decided { from: 1, entries: vec![Entry::Noop; count] } };
+    for (count, expected) in [(ELEMENTS_MAX, true), (ELEMENTS_MAX + 1, false)] {
+        let bytes = codec::encode(&decided(count)).expect("it is small");
+        assert_eq!(codec::decode(&bytes).is_some(), expected, "{count}");
+    }
+    // Wherever they are: an entry's operations, and the writes of each.
+    let put = Put { key: "k".into(), val: "".into(), ver: None };
+    let operation = |count: usize| {
+        let id = OperationId { session: SessionId { slot: 1, position: 0 }, sequence: 1 };
+        let act = Act::Apply(Command::Write { puts: vec![put.clone(); count], atomic: false });
+        Operation::InSession { id, by_node: true, acknowledged_below: 1, act }
+    };
+    let ballot = Ballot { round: 1, node: Id::from(1) };
+    let half = ELEMENTS_MAX / 2;
+    for (count, expected) in [(half, true), (half + 1, false)] {
+        let operations: Vec<_> = [operation(half - 1), operation(count - 1)].into();
+        let entry = Entry::Batch(operations.into());
+        let bytes = codec::encode(&Message::Accept { ballot, slot: 1, entry }).expect("it is small");
+        assert_eq!(codec::decode(&bytes).is_some(), expected, "{count}");
+    }
+    let write = operation_bytes::<Kv>(&operation(2)) - operation_bytes::<Kv>(&operation(1));
+    assert!(ELEMENTS_MAX > MESSAGE_MAX / write + MESSAGE_MAX / operation_bytes::<Kv>(&operation(0)));
 }

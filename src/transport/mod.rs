@@ -5,6 +5,7 @@ mod bounds;
 pub mod codec;
 #[cfg(test)]
 mod codec_tests;
+mod counted;
 pub mod pins;
 pub mod tcp;
 pub mod udp;

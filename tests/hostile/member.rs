@@ -1,6 +1,6 @@
 //! A peer that is let in and says what no honest one says. What comes of the log is not promised then; that the node goes on is.
 
-use crate::attacked::{Attacked, datagram, framed, hello, introduce, is_alive, offer, socket};
+use crate::attacked::{Attacked, closes, datagram, framed, hello, introduce, is_alive, offer, socket};
 use crate::mutation::altered;
 use crate::random::Random;
 use crate::seed;
@@ -11,7 +11,7 @@ use paxos::model::replica::message::{
     Act, Arrived, Done, Entry, Message, Operation, OperationId, ReadId, SessionId, Vote,
 };
 use paxos::model::replica::pieces::{Piece, PieceOf, Place, PlaceOf};
-use paxos::transport::codec::{self, Seal};
+use paxos::transport::codec::{self, MESSAGE_MAX, Seal};
 use paxos::{Command, Machine, Msg};
 use serde_json::json;
 use stateright::actor::Id;
@@ -225,4 +225,30 @@ fn a_key_that_no_client_may_write_is_not_forwarded_either() {
     attacked.drops(leader, "undecodable", 3);
     attacked.said_once(leader, "undecodable");
     attacked.ends_well(MIB_MAX);
+}
+
+#[test]
+fn messages_that_would_unfold_are_given_up() {
+    let mut attacked = Attacked::new(&[0], &[]);
+    let hello = hello(1, 0, 1);
+    let open: Operation<Command> = Operation::Open { node: 0.into(), incarnation: 0 };
+    let none: Msg = Message::Forward { operations: [].into(), relayed: false };
+    let nothing: Msg = Message::Decided { from: 0, entries: Vec::new() };
+    // As many as a frame has room for, put together by hand: in memory they would take gigabytes here, too.
+    let bytes = |value: &Msg| codec::encode(value).expect("it is small");
+    let [tag, 0, relayed] = bytes(&none)[..] else { panic!("the form of messages is another one") };
+    let [decided, from, 0] = bytes(&nothing)[..] else { panic!("the form of messages is another one") };
+    let one = postcard::to_stdvec(&open).expect("it has a form in bytes");
+    let count = |each: usize| (MESSAGE_MAX - 64) / each;
+    let length = |each: usize| postcard::to_stdvec(&count(each)).expect("it has a form in bytes");
+    let operations = [&[tag], &length(one.len())[..], &one.repeat(count(one.len())), &[relayed]].concat();
+    let entries = [&[decided, from], &length(1)[..], &vec![0; count(1)]].concat();
+    for (dropped, body) in (1..).zip([operations, entries]) {
+        let (mut stream, _) = introduce(attacked.rpc[0], &hello);
+        stream.write_all(&framed(Seal::of(&hello), &body)).expect("it is taken");
+        attacked.drops(0, "undecodable", dropped);
+        assert!(closes(&mut stream));
+    }
+    // The frame, which grows as it arrives, and as many elements as there may be.
+    attacked.stops_well(MIB_MAX + 700);
 }

@@ -89,7 +89,7 @@ fn requests_that_do_not_come_to_an_end() {
             stream.write_all(&[*piece]).expect("it is taken");
         }
         for stream in &mut bodies {
-            let _ = stream.write_all(&[b' ']);
+            let _ = stream.write_all(b" ");
         }
         assert!(is_alive(&attacked.cluster.stores[leader]));
     }
@@ -118,6 +118,8 @@ fn answers_that_nobody_takes() {
         held.push(stream);
     }
     attacked.serves("beside those that take nothing");
+    // A stop would wait for them, as long as it may.
+    drop(held);
     // One answer of each, and what is about to be written of it.
     attacked.ends_well(MIB_MAX + 60 * 4);
 }
