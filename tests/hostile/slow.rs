@@ -124,6 +124,28 @@ fn answers_that_nobody_takes() {
     attacked.ends_well(MIB_MAX + 60 * 4);
 }
 
+/// In JSON each character of these takes six: what nobody takes is bounded for all connections together, and who asks for little is served.
+#[test]
+fn answers_that_nobody_takes_are_bounded_together() {
+    let (attacked, leader) = Attacked::served(&[]);
+    let put = attacked.cluster.put(leader, "large", &"\u{1}".repeat(1 << 20), None);
+    assert_eq!(put.expect("an answer").status, 200);
+    let at = attacked.cluster.stores[leader].parse().expect("an address");
+    let mut held = Vec::new();
+    for _ in 0..120 {
+        let mut stream = connect(at);
+        stream.write_all(b"GET /kvstore/large HTTP/1.1\r\nhost: x\r\n\r\n").expect("it is taken");
+        held.push(stream);
+    }
+    let large = || attacked.cluster.get(leader, "large");
+    let refused = until("a refusal", || large().filter(|answer| answer.status == 503));
+    assert!(refused.body["error"].as_str().is_some_and(|why| why.contains("answers")), "{refused:?}");
+    attacked.serves("beside those that take nothing");
+    drop(held);
+    until("room", || large().filter(|answer| answer.status == 200));
+    attacked.ends_well(MIB_MAX + 320);
+}
+
 /// An introduction that was cut off on its way is answered by nobody, and is not told from a slow answer but by its time.
 #[test]
 fn a_link_is_tried_again_soon_and_then_more_patiently() {
