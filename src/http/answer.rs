@@ -1,12 +1,22 @@
 //! What goes back to clients: JSON with a status, for errors too.
 
+use bytes::Bytes;
 use futures_util::Stream;
 use paxos_model::kv::Entry;
 use paxos_model::replica::message::{Refusal, Uncertainty};
 use serde::Serialize;
 use serde_json::json as value;
 use std::fmt::Debug;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use warp::http::{HeaderValue, Response};
+
+/// Bytes of answers that are kept at a time: an answer is kept until the client has taken it.
+const ANSWERS_BYTES: usize = 256 << 20;
+/// Answers of up to so many bytes are not counted: a connection has one at a time, and connections are bounded.
+const SMALL: usize = 64 << 10;
+
+/// What is left for answers.
+static ROOM: Semaphore = Semaphore::const_new(ANSWERS_BYTES);
 
 pub(super) type Reply = warp::reply::Response;
 
@@ -49,6 +59,13 @@ impl Fail {
     /// A write of which nobody knows what came.
     pub(super) fn outcome_unknown(why: &str) -> Self {
         Fail::new(504, format!("{why}; the outcome is unknown"))
+    }
+
+    /// There is an answer and no room for it.
+    fn crowded(reads: bool) -> Self {
+        let why =
+            format!("the node keeps {ANSWERS_BYTES} bytes of answers that clients have not taken, as many as it does");
+        if reads { Fail::not_answered(&why) } else { Fail::outcome_unknown(&why) }
     }
 
     /// Done once, or not at all.
@@ -114,5 +131,40 @@ pub(super) fn unexpected(answer: &(impl Debug + ?Sized)) -> Fail {
 
 fn reply(status: u16, content: &'static str, body: Vec<u8>) -> Reply {
     let builder = Response::builder().status(status).header("content-type", content);
-    builder.body(body.into()).expect("status and headers are valid")
+    let reply = match kept(body) {
+        Some(body) => builder.body(body.into()),
+        None => builder.extension(Crowded).body(Bytes::new().into()),
+    };
+    reply.expect("status and headers are valid")
+}
+
+/// Marks an answer that is left out for want of room.
+#[derive(Clone)]
+struct Crowded;
+
+/// The answer to a request that `reads` or writes, or that there is no room for it.
+pub(super) fn with_room(reply: Reply, reads: bool) -> Reply {
+    if reply.extensions().get::<Crowded>().is_some() { Fail::crowded(reads).into_reply() } else { reply }
+}
+
+/// A body, and its share of what is kept of answers.
+struct Kept {
+    bytes: Vec<u8>,
+    _share: SemaphorePermit<'static>,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Takes a share for `bytes`; none if there is no room. One alone may be as large as it is.
+fn kept(bytes: Vec<u8>) -> Option<Bytes> {
+    if bytes.len() <= SMALL {
+        return Some(bytes.into());
+    }
+    let count = u32::try_from(bytes.len().min(ANSWERS_BYTES)).expect("it is less than 4 GiB");
+    let share = ROOM.try_acquire_many(count).ok()?;
+    Some(Bytes::from_owner(Kept { bytes, _share: share }))
 }

@@ -154,6 +154,7 @@ fn routes(service: Service) -> impl Filter<Extract = (Reply,), Error = Rejection
         async move {
             let place = Place::of(&ask.path);
             let reply = service.serve(&ask, place).await.unwrap_or_else(Fail::into_reply);
+            let reply = answer::with_room(reply, ask.method == Method::GET);
             let kind = place.kind(&ask.method);
             metrics::counter!("paxos_http_requests_total", "kind" => kind, "outcome" => outcome(reply.status().as_u16()))
                 .increment(1);

@@ -1,5 +1,6 @@
 //! What messages look like as bytes. Decoding is total: any bytes are a message or an error.
 
+use super::{bounds, counted};
 use crate::Msg;
 use crate::storage::identity::StoreId;
 use paxos_model::replica::message::Message;
@@ -9,6 +10,9 @@ use serde::{Deserialize, Serialize};
 pub const PROTOCOL: u16 = 3;
 /// The largest message, in bytes: a promise with a vote for the largest entry in each slot up to the horizon fits.
 pub const MESSAGE_MAX: usize = 72 << 20;
+/// The most elements that the sequences of a message have together. The smallest write takes more than so many bytes of what an entry may hold,
+/// so a promise that fits has fewer.
+pub const ELEMENTS_MAX: usize = MESSAGE_MAX / 16;
 /// What stands before every frame: its length without this, a checksum of that, and one of the rest. An altered length is known before anything
 /// is awaited that is not to come.
 pub const HEADER: usize = 12;
@@ -36,11 +40,13 @@ pub fn encode(message: &Msg) -> Option<Vec<u8>> {
     (bytes.len() <= MESSAGE_MAX).then_some(bytes)
 }
 
-/// The message that `bytes` are, whole. Requests and replies are not exchanged between nodes, so they are none.
+/// The message that `bytes` are, whole. Requests and replies are not exchanged between nodes, so they are none; nor is what holds a key or a
+/// value that no client may write.
 pub fn decode(bytes: &[u8]) -> Option<Msg> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((Message::Request { .. } | Message::Reply { .. }, _)) | Err(_) => None,
-        Ok((message, rest)) => rest.is_empty().then_some(message),
+    let mut bytes = postcard::Deserializer::from_bytes(bytes);
+    match counted::deserialize(&mut bytes, ELEMENTS_MAX).ok()? {
+        Message::Request { .. } | Message::Reply { .. } => None,
+        message => (bytes.finalize().ok()?.is_empty() && bounds::keeps(&message)).then_some(message),
     }
 }
 

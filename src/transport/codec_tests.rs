@@ -1,6 +1,6 @@
 //! The codec over arbitrary messages of every variant.
 
-use super::codec::{self, HEADER, Hello, PROTOCOL, Seal};
+use super::codec::{self, ELEMENTS_MAX, HEADER, Hello, MESSAGE_MAX, PROTOCOL, Seal};
 use crate::config::{Config, WINDOW_MAX};
 use crate::storage::identity::StoreId;
 use crate::{Command, KEY_MAX, Machine, Msg, VALUE_MAX};
@@ -38,8 +38,12 @@ fn text() -> impl Strategy<Value = std::sync::Arc<str>> {
     ".{0,20}".prop_map(Into::into)
 }
 
+fn key() -> impl Strategy<Value = std::sync::Arc<str>> {
+    ".{1,20}".prop_map(Into::into)
+}
+
 fn command() -> impl Strategy<Value = Command> {
-    let put = (text(), text(), option::of(any::<u64>())).prop_map(|(key, val, ver)| Put { key, val, ver });
+    let put = (key(), text(), option::of(any::<u64>())).prop_map(|(key, val, ver)| Put { key, val, ver });
     prop_oneof![
         (vec(put, 0..4), any::<bool>()).prop_map(|(puts, atomic)| Command::Write { puts, atomic }),
         any::<u64>().prop_map(|keep| Command::Collect { keep }),
@@ -77,7 +81,7 @@ fn read() -> impl Strategy<Value = ReadId> {
 fn place() -> impl Strategy<Value = PlaceOf<Machine>> {
     prop_oneof![
         Just(Place::Item(kv::Place::Floor)),
-        text().prop_map(|key| Place::Item(kv::Place::Key(key))),
+        key().prop_map(|key| Place::Item(kv::Place::Key(key))),
         session().prop_map(Place::Session),
         operation_id().prop_map(Place::Done),
     ]
@@ -276,4 +280,58 @@ fn the_promise_that_reports_most_fits_into_a_message() {
     let ballot = Ballot { round: u64::MAX, node: Id::from(usize::MAX) };
     let votes = (0..horizon).map(|slot| Vote { slot: u64::MAX - slot, ballot, entry: entry.clone() }).collect();
     assert!(codec::encode(&Message::Promise { ballot, first: u64::MAX, votes }).is_some());
+}
+
+#[test]
+fn keys_and_values_that_no_client_may_write_are_not_let_in() {
+    let accept = |key: usize, val: usize| {
+        let puts = vec![Put { key: "k".repeat(key).into(), val: "v".repeat(val).into(), ver: None }];
+        let act = Act::Apply(Command::Write { puts, atomic: false });
+        let id = OperationId { session: SessionId { slot: 1, position: 0 }, sequence: 1 };
+        let operation = Operation::InSession { id, by_node: true, acknowledged_below: 1, act };
+        let batch = || Entry::Batch([operation.clone()].into());
+        let ballot = Ballot { round: 1, node: Id::from(1) };
+        let after = || Some(Place::Item(kv::Place::Key("k".repeat(key).into())));
+        let item = Piece::Item(Versioned { val: "v".repeat(val).into(), ver: 1 });
+        let pieces = vec![(after().expect("a place"), item)];
+        let messages: [Msg; 5] = [
+            Message::Forward { operations: [operation.clone()].into(), relayed: false },
+            Message::Accept { ballot, slot: 1, entry: batch() },
+            Message::Promise { ballot, first: 1, votes: vec![Vote { slot: 1, ballot, entry: batch() }] },
+            Message::Decided { from: 1, entries: vec![Entry::Noop, batch()] },
+            Message::Part { slot: 1, after: after(), pieces, last: true },
+        ];
+        messages.map(|message| codec::decode(&codec::encode(&message).expect("it is small")).is_some())
+    };
+    assert_eq!(accept(1, 0), [true; 5]);
+    assert_eq!(accept(KEY_MAX, VALUE_MAX), [true; 5]);
+    for (key, val) in [(0, 1), (KEY_MAX + 1, 1), (1, VALUE_MAX + 1)] {
+        assert_eq!(accept(key, val), [false; 5], "{key} {val}");
+    }
+}
+
+#[test]
+fn as_many_elements_are_let_in_as_a_message_can_have_and_no_more() {
+    let decided = |count: usize| -> Msg { Message::Decided { from: 1, entries: vec![Entry::Noop; count] } };
+    for (count, expected) in [(ELEMENTS_MAX, true), (ELEMENTS_MAX + 1, false)] {
+        let bytes = codec::encode(&decided(count)).expect("it is small");
+        assert_eq!(codec::decode(&bytes).is_some(), expected, "{count}");
+    }
+    // Wherever they are: an entry's operations, and the writes of each.
+    let put = Put { key: "k".into(), val: "".into(), ver: None };
+    let operation = |count: usize| {
+        let id = OperationId { session: SessionId { slot: 1, position: 0 }, sequence: 1 };
+        let act = Act::Apply(Command::Write { puts: vec![put.clone(); count], atomic: false });
+        Operation::InSession { id, by_node: true, acknowledged_below: 1, act }
+    };
+    let ballot = Ballot { round: 1, node: Id::from(1) };
+    let half = ELEMENTS_MAX / 2;
+    for (count, expected) in [(half, true), (half + 1, false)] {
+        let operations: Vec<_> = [operation(half - 1), operation(count - 1)].into();
+        let entry = Entry::Batch(operations.into());
+        let bytes = codec::encode(&Message::Accept { ballot, slot: 1, entry }).expect("it is small");
+        assert_eq!(codec::decode(&bytes).is_some(), expected, "{count}");
+    }
+    let write = operation_bytes::<Kv>(&operation(2)) - operation_bytes::<Kv>(&operation(1));
+    assert!(ELEMENTS_MAX > MESSAGE_MAX / write + MESSAGE_MAX / operation_bytes::<Kv>(&operation(0)));
 }

@@ -1,9 +1,11 @@
 //! Messages between nodes, over TCP or UDP. Whatever cannot be sent or understood is dropped and counted: the protocol sends
 //! again what matters.
 
+mod bounds;
 pub mod codec;
 #[cfg(test)]
 mod codec_tests;
+mod counted;
 pub mod pins;
 pub mod tcp;
 pub mod udp;

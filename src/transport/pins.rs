@@ -4,6 +4,7 @@
 //!
 //! Neither is told anywhere else. So the file has a checksum, and where it is missing beside a store that was used it is not begun anew.
 
+use crate::notices;
 use crate::object::{Object, present};
 use crate::storage::identity::StoreId;
 use serde::{Deserialize, Serialize};
@@ -103,7 +104,9 @@ impl Pins {
         }
         known.stores.insert(node, store);
         if let Err(error) = self.write(&mut known) {
-            tracing::error!(%error, node, "cannot pin a peer's store; it is refused until that works");
+            // Whoever claims the number can make it fail, as often as it likes.
+            let why = format_args!("the store of node {node}, which is refused until that works: {error}");
+            notices::warn("cannot pin", "pin", why);
             known.stores.remove(&node);
             return false;
         }

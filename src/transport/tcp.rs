@@ -9,6 +9,7 @@ use crate::node::NodeHandle;
 use crate::notices::dropped;
 use stateright::actor::Id;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -20,6 +21,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// For how long a connection may take to be made and introduced.
 const HELLO_TIME: Duration = Duration::from_secs(5);
+/// For how long the answer to an introduction is awaited at first; it may have been lost on the way. Each time that it does not come it is
+/// awaited twice as long, up to [`HELLO_TIME`], since the peer may be slow.
+const ANSWER_TIME: Duration = Duration::from_millis(500);
 /// The largest introduction, in bytes.
 const HELLO_MAX: usize = 4096;
 /// The first and the longest pause before a connection is tried again.
@@ -47,10 +51,12 @@ pub fn connect(book: &Arc<Book>, pins: &Arc<Pins>) -> Lanes {
 /// Sends to one peer for as long as the queue lives.
 async fn send_to(node: u64, address: String, mut lane: LaneEnd, book: Arc<Book>, pins: Arc<Pins>) {
     let mut pause = BACK_OFF.0;
+    let mut patience = ANSWER_TIME;
     let mut last = String::new();
     loop {
-        let why = match timeout(HELLO_TIME, introduce(node, &address, &book, &pins)).await {
+        let why = match timeout(patience, introduce(node, &address, &book, &pins)).await {
             Ok(Ok(stream)) => {
+                patience = ANSWER_TIME;
                 tracing::info!(node, %address, "connected");
                 let begun = Instant::now();
                 let seal = Seal::of(&Hello { to: node, ..book.me.clone() });
@@ -66,8 +72,14 @@ async fn send_to(node: u64, address: String, mut lane: LaneEnd, book: Arc<Book>,
                     }
                 }
             }
-            Ok(Err(why)) => why,
-            Err(_) => "no answer in time".into(),
+            Ok(Err(why)) => {
+                patience = ANSWER_TIME;
+                why
+            }
+            Err(_) => {
+                patience = (patience * 2).min(HELLO_TIME);
+                "no answer in time".into()
+            }
         };
         if why != last {
             tracing::warn!(node, %address, %why, "not connected");
@@ -146,13 +158,20 @@ impl Connections {
         oldest.is_some()
     }
 
-    /// Connection `number` has introduced itself as `peer`: an earlier one of the same is given up, as the peer must have done.
-    fn introduced(&mut self, number: u64, peer: Id) {
-        if let Some(task) = self.strangers.remove(&number)
-            && let Some((_, earlier)) = self.peers.insert(peer, (number, task))
-        {
-            earlier.abort();
-        }
+    /// Connection `number` has introduced itself as `peer`: an earlier one of the same is given up, as the peer must have done. So is this
+    /// one if a later one was quicker. Returns whether one was given up.
+    fn introduced(&mut self, number: u64, peer: Id) -> bool {
+        let Some(task) = self.strangers.remove(&number) else { return false };
+        let given_up = match self.peers.entry(peer) {
+            Entry::Vacant(none) => {
+                none.insert((number, task));
+                return false;
+            }
+            Entry::Occupied(later) if later.get().0 > number => task,
+            Entry::Occupied(mut earlier) => earlier.insert((number, task)).1,
+        };
+        given_up.abort();
+        true
     }
 
     fn ended(&mut self, number: u64) {
@@ -228,7 +247,14 @@ async fn receive(mut stream: TcpStream, from: SocketAddr, number: u64, to: &Weak
         let listening = to.upgrade()?;
         match timeout(HELLO_TIME, welcome(&mut stream, &listening.book, &listening.pins)).await {
             Ok(Ok(introduced)) => {
-                listening.connections(|connections| connections.introduced(number, introduced.0));
+                let replaced = listening.connections(|connections| connections.introduced(number, introduced.0));
+                if replaced {
+                    let peer = introduced.0;
+                    dropped(
+                        "replaced",
+                        format_args!("node {peer:?} connected again, from {from}: it has one connection"),
+                    );
+                }
                 introduced
             }
             Ok(Err(fault)) => return Some(fault),
