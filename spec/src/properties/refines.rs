@@ -1,7 +1,7 @@
 //! `refines-spec`: each step of a replica is a few steps of the abstract protocol (`spec/tla/MultiPaxos.tla`), or none.
 //!
 //! The abstract state holds what is stored and every message that was ever sent, by anybody. A step of one replica is judged by
-//! what it *rests on*: what the replica had stored, what it knew, and the message that came. From these, [`steps`] takes one
+//! what it *rests on*: what the replica had stored, what it knew, and the message that came. From these it takes one
 //! action after the other, each under the guards that are proved; then everything that is stored, sent and known after the step must
 //! have come about. So whatever a replica knows is true of the history, by induction over its steps: what it knew before was, what
 //! came was sent, and nothing else is known after. That is why the history itself need not be a part of any state.
