@@ -14,6 +14,7 @@
 mod harness;
 
 use clap::Parser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use harness::Settings;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,8 +29,8 @@ struct Cli {
     #[arg(long)]
     seed: Option<u64>,
     /// How many nodes: 3, 5 or 7.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(3..=7))]
-    nodes: u64,
+    #[arg(long, default_value = "3", value_parser = PossibleValuesParser::new(["3", "5", "7"]).map(|nodes| nodes.parse::<usize>().expect("a number")))]
+    nodes: usize,
     #[arg(long, default_value_t = 12)]
     clients: u64,
     /// Where the programs `node` and `logcat` are; without it, beside this one.
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
     let settings = Settings {
         seed: cli.seed.unwrap_or_else(|| rand::random::<u32>().into()),
         seconds: cli.seconds,
-        nodes: cli.nodes as usize,
+        nodes: cli.nodes,
         clients: cli.clients,
         node: programs.join("node"),
         logcat: programs.join("logcat"),

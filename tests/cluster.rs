@@ -154,21 +154,22 @@ fn a_node_stops_when_it_is_asked_to() {
 #[test]
 fn nodes_are_killed_at_random_under_load() {
     const KILLS: usize = 24;
-    let mut random = support::load::Random(0x5eed_0003);
+    let mut random = support::random::Random::new(0x5eed_0003, 0);
+    let mut below = |bound: u64| random.below(bound) as usize;
     let mut cluster = Cluster::started(3, &[]);
     cluster.put(0, "warm", "up", None).unwrap();
     let load = Load::new("random");
     let mut kills = 0;
     while kills < KILLS {
-        let victims: BTreeSet<usize> = match random.below(4) {
+        let victims: BTreeSet<usize> = match below(4) {
             0 => (0..3).collect(),
-            1 => [random.below(3), random.below(3)].into(),
-            _ => [random.below(3)].into(),
+            1 => [below(3), below(3)].into(),
+            _ => [below(3)].into(),
         };
         std::thread::scope(|scope| {
             load.begin(scope, &cluster, 3);
             let before = load.acknowledged();
-            let wanted = before + random.below(60);
+            let wanted = before + below(60);
             until("writes", || (load.acknowledged() > wanted).then_some(()));
             victims.iter().for_each(|node| cluster.kill_by_signal(*node));
             load.end();

@@ -76,11 +76,8 @@ fn logs_are_short(cluster: &Cluster) {
 /// How many bytes nodes 0 and 1 take in memory, and on the disk.
 fn takes(cluster: &Cluster) -> [(u64, u64); 2] {
     [0, 1].map(|node| {
-        let told = std::fs::read_to_string(format!("/proc/{}/status", cluster.pid(node))).expect("a process");
-        let line = told.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("what it takes");
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         let file = std::fs::metadata(cluster.data(node).join("data.mdb")).expect("a store");
-        (kib << 10, file.len())
+        (cluster.memory_kib(node, "VmRSS") << 10, file.len())
     })
 }
 

@@ -244,7 +244,8 @@ impl LmdbStore {
         const COMMITS: u32 = 1024;
         if !self.reserved {
             self.unreserved += 1;
-            if self.unreserved.is_multiple_of(COMMITS) {
+            if self.unreserved >= COMMITS {
+                self.unreserved = 0;
                 self.reserved = reserve(&self.path).is_ok();
             }
         }

@@ -84,14 +84,6 @@ impl Attacked {
         assert!((1..=most).contains(&lines), "{reason:?} was logged {lines} times:\n{}", self.log(node));
     }
 
-    /// A line of what the system says of a node's process, in KiB: `VmRSS` is the memory that it has, `VmHWM` the most that it had.
-    pub(crate) fn memory_kib(&self, node: usize, line: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.cluster.pid(node))).expect("it runs");
-        let value =
-            status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')?.split_whitespace().next());
-        value.and_then(|kib| kib.parse().ok()).expect("a size")
-    }
-
     /// Sockets and files that a node has open.
     pub(crate) fn files(&self, node: usize) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.cluster.pid(node))).expect("it runs").count()
@@ -116,7 +108,7 @@ impl Attacked {
     /// As [`Attacked::ends_well`], where what was let in may keep a node from serving.
     pub(crate) fn stops_well(&mut self, mib_max: u64) {
         for node in (0..3).filter(|node| self.cluster.runs(*node)).collect::<Vec<_>>() {
-            let kib = self.memory_kib(node, "VmHWM");
+            let kib = self.cluster.memory_kib(node, "VmHWM");
             assert!(kib < mib_max << 10, "node {node} had {} MiB of memory", kib >> 10);
             assert!(self.cluster.terminate(node).success(), "node {node} stops as it is asked to");
             let log = self.log(node);

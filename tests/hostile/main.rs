@@ -11,15 +11,14 @@ mod flood;
 mod impostors;
 mod member;
 mod mutation;
-#[allow(dead_code, reason = "this uses its part of it")]
-#[path = "../fire/harness/random.rs"]
-mod random;
 mod rubbish;
 mod slow;
 #[path = "../support/mod.rs"]
 mod support;
 
-/// Of everything random in a run.
+/// Of everything random in a run. What a test prints is shown if it fails.
 fn seed() -> u64 {
-    std::env::var("HOSTILE_SEED").map_or(1, |seed| seed.parse().expect("a number"))
+    let seed = std::env::var("HOSTILE_SEED").map_or(1, |seed| seed.parse().expect("a number"));
+    println!("HOSTILE_SEED={seed}");
+    seed
 }

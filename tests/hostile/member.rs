@@ -2,8 +2,8 @@
 
 use crate::attacked::{Attacked, closes, datagram, framed, hello, introduce, is_alive, offer, socket};
 use crate::mutation::altered;
-use crate::random::Random;
 use crate::seed;
+use crate::support::random::Random;
 use crate::support::until;
 use paxos::model::kv::{self, Put, Versioned};
 use paxos::model::replica::ballot::Ballot;

@@ -1,6 +1,6 @@
 //! Bytes that are nearly right.
 
-use crate::random::Random;
+use crate::support::random::Random;
 
 /// Random bytes, up to `length_max`.
 pub(crate) fn noise(random: &mut Random, length_max: u64) -> Vec<u8> {

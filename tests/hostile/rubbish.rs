@@ -2,8 +2,8 @@
 
 use crate::attacked::{Attacked, connect, datagram, framed, introduce, introduction, offer, socket};
 use crate::mutation::{altered, noise};
-use crate::random::Random;
 use crate::seed;
+use crate::support::random::Random;
 use paxos::model::replica::ballot::Ballot;
 use paxos::model::replica::message::Message;
 use paxos::transport::codec::{self, Seal};

@@ -45,7 +45,7 @@ fn frames_that_are_announced_and_do_not_come() {
         let length = u32::try_from(length).expect("a length").to_le_bytes();
         [&length[..], &seal.checksum(&length).to_le_bytes(), &[0; 44]].concat()
     };
-    let before = attacked.memory_kib(leader, "VmRSS");
+    let before = attacked.cluster.memory_kib(leader, "VmRSS");
     let mut held = Vec::new();
     for _ in 0..50 {
         for peer in peers {
@@ -65,7 +65,7 @@ fn frames_that_are_announced_and_do_not_come() {
     }
     attacked.drops(leader, "frame", 90);
     attacked.drops(leader, "introduction", 50);
-    let grown = attacked.memory_kib(leader, "VmRSS").saturating_sub(before) >> 10;
+    let grown = attacked.cluster.memory_kib(leader, "VmRSS").saturating_sub(before) >> 10;
     assert!(grown < 48, "{grown} MiB for what only was announced");
     attacked.said_once(leader, "frame");
     attacked.serves("beside what was announced");

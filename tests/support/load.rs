@@ -118,16 +118,3 @@ impl Load {
         }
     }
 }
-
-/// A small generator of random numbers (xorshift), so that a run can be repeated.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    /// A number below `bound`.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 16).expect("64 bits") % bound
-    }
-}

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "what runs for real has a clock")]
 
 pub(crate) mod load;
+pub(crate) mod random;
 
 use serde_json::Value;
 use std::fs::OpenOptions;
@@ -159,6 +160,14 @@ impl Cluster {
     /// The number of a node's process.
     pub(crate) fn pid(&self, node: usize) -> u32 {
         self.nodes[node].as_ref().expect("it runs").id()
+    }
+
+    /// A line of what the system says of a node's process, in KiB: `VmRSS` is the memory that it has, `VmHWM` the most that it had.
+    pub(crate) fn memory_kib(&self, node: usize, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid(node))).expect("it runs");
+        let value =
+            status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')?.split_whitespace().next());
+        value.and_then(|kib| kib.parse().ok()).expect("a size")
     }
 
     /// Sends a node's process a signal.

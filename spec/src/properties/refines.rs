@@ -38,11 +38,9 @@ pub fn broken(
     before: &State<Audit>,
     after: &State<Audit>,
 ) -> Option<String> {
-    // A crash leaves what is stored.
-    let before = (!seen.is_restart()).then_some(before);
+    let (domain, mut known) = premises(configuration, seen, before, after);
+    let before = left(seen, before);
     let (stored_before, stored) = (stored_or_empty(seen.stored_before), stored_or_empty(seen.stored_after));
-    let domain = domain(configuration, seen, before, after);
-    let mut known = rests_on(configuration, &domain, seen, before, &stored_before);
     steps(&domain, &mut known, seen, before, after, (&stored_before, &stored))
         .and_then(|()| is_stored(&known, seen.node, &stored))
         .and_then(|()| seen.sends.iter().try_for_each(|(_, message)| is_sent(&domain, &known, seen.node, message)))
@@ -53,12 +51,21 @@ pub fn broken(
 }
 
 /// What a step rests on, in the terms of the abstract protocol.
-pub(crate) fn premises(configuration: &Configuration, seen: &Seen<'_>, before: &State<Audit>) -> (Domain, Known) {
-    let before = (!seen.is_restart()).then_some(before);
-    let after = seen.after.replica().or(before).expect("it is a replica's");
+pub(crate) fn premises(
+    configuration: &Configuration,
+    seen: &Seen<'_>,
+    before: &State<Audit>,
+    after: &State<Audit>,
+) -> (Domain, Known) {
+    let before = left(seen, before);
     let domain = domain(configuration, seen, before, after);
     let known = rests_on(configuration, &domain, seen, before, &stored_or_empty(seen.stored_before));
     (domain, known)
+}
+
+/// What is left of the state before a step: a crash leaves what is stored.
+fn left<'a>(seen: &Seen<'_>, before: &'a State<Audit>) -> Option<&'a State<Audit>> {
+    (!seen.is_restart()).then_some(before)
 }
 
 /// The voters' smallest quorums. Not asked of the replica's own code, which might count otherwise.

@@ -4,6 +4,7 @@
 //! Those keep the invariant, whatever the bounds (`spec/proof/`). So for one slot no bound on depth is left: what holds here holds after
 //! any number of steps, as long as there are no more ballots and values in it than here. Of the slot after it there is what may be
 //! proposed, promised and told there, and no vote that the replica itself has stored; and there are no snapshots but one that is taken over.
+//! What makes it live is as at a start: whom it heard, which promises it was told of, requests and reads.
 
 use super::alone::{Alone, Found};
 use crate::properties::audit::{Audit, Tagged};
@@ -30,8 +31,8 @@ use std::thread;
 /// The scope.
 pub const SCOPE: Alone = Alone {
     name: "one-step-from-anywhere",
-    description: "every step from every state that the proved invariant allows, reachable or not",
-    bounds: "each of 3 replicas, 1 slot and the one after it, 3 ballots, 2 values",
+    description: "every step from every state of one slot that the proved invariant allows, reachable or not",
+    bounds: "each of 3 replicas, 1 slot and what is told of the next, 3 ballots, 2 values, no snapshot but one that is taken over",
     property: "refines-spec",
     explore,
 };
@@ -248,18 +249,14 @@ fn is_allowed(configuration: &Configuration, seen: &Seen<'_>, before: &State<Aud
             return false;
         }
     }
-    let (domain, known) = refines::premises(configuration, seen, before);
+    let (domain, mut known) = refines::premises(configuration, seen, before, before);
+    // Votes of others say nothing of what they have stored, and what is reported was proposed.
+    known.votes.retain(|(.., node)| *node == seen.node);
+    let reported = known.reports.iter().filter_map(|((_, _, slot), vote)| Some((*slot, vote.clone()?)));
+    known.proposals.extend(reported.map(|(slot, (ballot, value))| (ballot, slot, value)));
     // The other clauses speak of what others have stored, and of what this one does not know.
     const LOCAL: [&str; 5] = ["OneProposal", "VoteIsProposed", "AcceptedIsVote", "AcceptedIsOpen", "AcceptedIsLatest"];
-    let holds = clauses().iter().filter(|(name, _)| LOCAL.contains(name)).all(|(_, holds)| {
-        // Votes of others say nothing of what they have stored.
-        let mut own = known.clone();
-        own.votes.retain(|(.., node)| *node == seen.node);
-        // And what is reported was proposed.
-        let reported = known.reports.iter().filter_map(|((_, _, slot), vote)| Some((*slot, vote.clone()?)));
-        own.proposals.extend(reported.map(|(slot, (ballot, value))| (ballot, slot, value)));
-        holds(&own, &domain)
-    });
+    let holds = clauses().iter().filter(|(name, _)| LOCAL.contains(name)).all(|(_, holds)| holds(&known, &domain));
     let mut values = BTreeMap::new();
     let agree = known.decided.iter().filter(|(_, value)| value.is_some());
     holds && agree.into_iter().all(|(slot, value)| *values.entry(slot).or_insert(value) == value)

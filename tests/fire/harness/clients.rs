@@ -292,7 +292,8 @@ impl Client<'_> {
             hasty = false;
             match self.sender.send_and_wait(to, (method, path, body), &headers, (ms, wait)) {
                 Attempt::Answer(status @ (200 | 409), body) => return (node, Ok(Some((status, body)))),
-                Attempt::Answer(503, _) | Attempt::NotSent => {}
+                // 408: a node that hung between a request's head and its body takes the body for late; it has done nothing.
+                Attempt::Answer(503 | 408, _) | Attempt::NotSent => {}
                 Attempt::Answer(504, body) => {
                     refused = Ok(None);
                     if body["error"].as_str().is_some_and(|why| why.contains("session is not open")) {

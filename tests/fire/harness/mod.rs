@@ -21,6 +21,7 @@ pub(crate) mod network;
 pub(crate) mod nodes;
 pub(crate) mod promises;
 pub(crate) mod proxy;
+#[path = "../../support/random.rs"]
 pub(crate) mod random;
 pub(crate) mod report;
 pub(crate) mod request;
