@@ -1,9 +1,9 @@
 //! `one-answer` and `answers-fit`: what a node tells its clients, judged on each step of it.
 
 use super::audit::{Audit, Tagged};
-use super::judge::Seen;
 use super::party::{Item, Want};
 use super::record::Record;
+use super::step::{Judged, Seen};
 use paxos_model::kv::{Answer, Query, Reply};
 use paxos_model::machine::StateMachine;
 use paxos_model::replica::ballot::Slot;
@@ -17,7 +17,7 @@ use paxos_model::trace::Input;
 use stateright::actor::Id;
 
 /// A leader that gathers what waits has begun a round for the reads, unless one is on its way: also while it can propose nothing.
-pub fn reads_starve(seen: &Seen<'_>, after: &State<Audit>) -> Option<String> {
+pub fn reads_starve<S: Judged>(seen: &Seen<'_, S>, after: &State<S>) -> Option<String> {
     let Role::Leading(leader) = &after.role else { return None };
     let flushed = *seen.input == Input::Timeout(Timer::Flush);
     (flushed && !leader.reads.is_empty() && leader.rounds.is_empty())
@@ -25,14 +25,14 @@ pub fn reads_starve(seen: &Seen<'_>, after: &State<Audit>) -> Option<String> {
 }
 
 /// Whoever waits at a node: client, and its number for the request.
-fn waiting(state: &State<Audit>) -> impl Iterator<Item = (Id, u64)> {
+fn waiting<S: Judged>(state: &State<S>) -> impl Iterator<Item = (Id, u64)> {
     let gateway = &state.gateway;
     let clients = gateway.writes.values().map(|write| write.client);
     clients.chain(gateway.reads.values().map(|read| read.client)).map(|client| (client.id, client.number))
 }
 
 /// Every request that a node takes waits there or is answered, once; a crash alone ends the wait without an answer.
-pub fn miscounted(seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Option<String> {
+pub fn miscounted<S: Judged>(seen: &Seen<'_, S>, before: &State<S>, after: &State<S>) -> Option<String> {
     let mut due: Vec<(Id, u64)> = if seen.is_restart() { Vec::new() } else { waiting(before).collect() };
     if let Some((client, Message::Request { number, .. })) = seen.delivered() {
         due.push((client, *number));
@@ -48,7 +48,7 @@ pub fn miscounted(seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) 
 }
 
 /// Nobody waits for what is known to be done.
-pub fn known(node: Id, state: &State<Audit>) -> Option<String> {
+pub fn known<S: Judged>(node: Id, state: &State<S>) -> Option<String> {
     let (gateway, executor) = (&state.gateway, &state.executor);
     let done = |(id, by_node): &&(OperationId, bool)| {
         let session = executor.sessions.get(&id.session);
@@ -63,7 +63,7 @@ pub fn known(node: Id, state: &State<Audit>) -> Option<String> {
 }
 
 /// When the time of a request is up it does not wait on.
-pub fn overdue(seen: &Seen<'_>, after: &State<Audit>) -> Option<String> {
+pub fn overdue<S: Judged>(seen: &Seen<'_, S>, after: &State<S>) -> Option<String> {
     let Input::Timeout(Timer::Deadline(number)) = seen.input else { return None };
     let waits = after.gateway.writes.contains_key(number) || after.gateway.reads.contains_key(number);
     waits.then(|| format!("the time of request {number} is up, and it still waits"))
@@ -71,13 +71,13 @@ pub fn overdue(seen: &Seen<'_>, after: &State<Audit>) -> Option<String> {
 
 /// A node knows which of its requests it has handed on: what it sent, or queued as leader, it takes for handed on, and so does
 /// a later attempt at the same operation. Only then can it tell a refusal, which is certain, from an unknown outcome.
-pub fn forgets_hand_on(seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Option<String> {
+pub fn forgets_hand_on<S: Judged>(seen: &Seen<'_, S>, before: &State<S>, after: &State<S>) -> Option<String> {
     let relays = matches!(seen.delivered(), Some((_, Message::Forward { .. })));
     let sent = seen.sends.iter().filter_map(|(_, message)| match message {
         Message::Forward { operations, .. } if !relays => Some(operations.iter().map(Operation::key)),
         _ => None,
     });
-    let queued = |state: &State<Audit>| match &state.role {
+    let queued = |state: &State<S>| match &state.role {
         Role::Leading(leader) => leader.queue.iter().map(Operation::key).collect(),
         _ => Vec::new(),
     };
@@ -95,15 +95,15 @@ pub fn forgets_hand_on(seen: &Seen<'_>, before: &State<Audit>, after: &State<Aud
 }
 
 /// A node takes nothing for handed on that it did not hand on, or refusals that are certain would be told as unknown.
-pub fn imagines_hand_on(seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Option<String> {
+pub fn imagines_hand_on<S: Judged>(seen: &Seen<'_, S>, before: &State<S>, after: &State<S>) -> Option<String> {
     if matches!(after.role, Role::Leading(_)) {
         return None;
     }
-    let key = |write: &PendingWrite<Audit>| write.id.map(|(id, _)| OperationKey::InSession(id, write.by_node));
-    let was = |now: &PendingWrite<Audit>| {
+    let key = |write: &PendingWrite<S>| write.id.map(|(id, _)| OperationKey::InSession(id, write.by_node));
+    let was = |now: &PendingWrite<S>| {
         before.gateway.writes.values().any(|write| write.handed_on && key(write).is_some() && key(write) == key(now))
     };
-    let sent = |now: &PendingWrite<Audit>| {
+    let sent = |now: &PendingWrite<S>| {
         seen.sends.iter().any(|(_, message)| match message {
             Message::Forward { operations, .. } => operations.iter().any(|operation| Some(operation.key()) == key(now)),
             _ => false,
@@ -114,7 +114,7 @@ pub fn imagines_hand_on(seen: &Seen<'_>, before: &State<Audit>, after: &State<Au
 }
 
 /// The numbers that a node gives out in its session only rise.
-pub fn numbers_fall(seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Option<String> {
+pub fn numbers_fall<S: Judged>(seen: &Seen<'_, S>, before: &State<S>, after: &State<S>) -> Option<String> {
     match (before.gateway.session, after.gateway.session) {
         (NodeSession::Open(session, next), NodeSession::Open(later, number))
             if session == later && number < next && !seen.is_restart() =>

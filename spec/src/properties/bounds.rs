@@ -1,22 +1,21 @@
 //! `bounded`: whatever the design limits keeps its limit, judged on each step of a replica.
 
-use super::audit::{self, Audit, Tagged};
-use super::judge::Seen;
-use super::party::Msg;
 use super::record::Record;
-use paxos_model::kv::{self, Command, Reply, Written};
+use super::step::{Judged, Seen};
 use paxos_model::replica::configuration::Configuration;
-use paxos_model::replica::message::{Act, Done, Entry, Message, Operation, OperationId, OperationKey, operation_bytes};
+use paxos_model::replica::message::{
+    Act, Done, Entry, Message, MessageOf, Operation, OperationId, OperationKey, operation_bytes,
+};
 use paxos_model::replica::pieces::{Piece, PieceOf, Place, PlaceOf};
 use paxos_model::replica::{Options, Role, State, Timer};
 use paxos_model::trace::Input;
 use std::collections::BTreeSet;
 
 /// The first limit that a replica exceeds whatever happened before, in words: by its state after a step, or by what it sends in it.
-pub fn broken(
+pub fn broken<S: Judged>(
     (options, configuration): (&Options, &Configuration),
-    seen: &Seen<'_>,
-    state: &State<Audit>,
+    seen: &Seen<'_, S>,
+    state: &State<S>,
 ) -> Option<String> {
     let delivered = seen.delivered().map(|(_, message)| message);
     let messages = || seen.sends.iter().map(|(_, message)| message);
@@ -24,11 +23,11 @@ pub fn broken(
         .or_else(|| outlived(state))
         .or_else(|| beyond_window_bytes(options, seen.input, state))
         .or_else(|| too_eager(options, seen, state))
-        .or_else(|| messages().find_map(|message| sent(options, delivered, message)))
-        .or_else(|| messages().find_map(|message| together(options, message)))
+        .or_else(|| messages().find_map(|message| sent::<S>(options, delivered, message)))
+        .or_else(|| messages().find_map(|message| together::<S>(options, message)))
 }
 
-fn held(options: &Options, configuration: &Configuration, state: &State<Audit>) -> Option<String> {
+fn held<S: Judged>(options: &Options, configuration: &Configuration, state: &State<S>) -> Option<String> {
     let (gateway, sessions) = (&state.gateway, &state.executor.sessions);
     let replies = sessions.values().map(|session| session.done.len()).max();
     let (queue, reads) = match &state.role {
@@ -61,7 +60,7 @@ fn held(options: &Options, configuration: &Configuration, state: &State<Audit>) 
 }
 
 /// What is kept beside what it is kept for ends with it, and nothing is taken twice.
-fn outlived(state: &State<Audit>) -> Option<String> {
+fn outlived<S: Judged>(state: &State<S>) -> Option<String> {
     let gateway = &state.gateway;
     let waits = |(name, number): (&(OperationId, bool), &u64)| {
         gateway.writes.get(number).is_some_and(|write| write.id.map(|(id, _)| (id, write.by_node)) == Some(*name))
@@ -92,54 +91,53 @@ fn outlived(state: &State<Audit>) -> Option<String> {
 }
 
 /// What an operation takes: as the replica reckons, and no less than its keys and values are long.
-fn bytes(operation: &Operation<Tagged>) -> usize {
+fn bytes<S: Judged>(operation: &Operation<S::Command>) -> usize {
     let text = match operation {
-        Operation::InSession { act: Act::Apply(Tagged { command: Command::Write { puts, .. }, .. }), .. } => {
-            puts.iter().map(|put| put.key.len() + put.val.len()).sum()
-        }
+        Operation::InSession { act: Act::Apply(command), .. } => S::text(command),
         _ => 0,
     };
-    operation_bytes::<Audit>(operation).max(text)
+    operation_bytes::<S>(operation).max(text)
 }
 
 /// What a piece of a snapshot takes at least: the key and the value in it.
-fn piece_bytes((place, piece): &(PlaceOf<Audit>, PieceOf<Audit>)) -> usize {
-    let written = |(Written::Applied(entry) | Written::Conflict(entry)): &Written| entry.key.len() + entry.val.len();
+fn piece_bytes<S: Judged>((place, piece): &(PlaceOf<S>, PieceOf<S>)) -> usize {
     match (place, piece) {
-        (Place::Item(audit::Place::Kv(kv::Place::Key(key))), Piece::Item(audit::Item::Kv(item))) => {
-            key.len() + item.val.len()
-        }
-        (_, Piece::Done(Done::Applied(Reply::Written(all)))) => all.iter().map(written).sum(),
+        (Place::Item(place), Piece::Item(item)) => S::item_text(place, item),
+        (_, Piece::Done(Done::Applied(reply))) => S::reply_text(reply),
         _ => 1,
     }
 }
 
 /// The first limit in bytes that a message exceeds: several things go together only if they keep it.
-fn together(options: &Options, message: &Msg) -> Option<String> {
-    let of = |operations: &[Operation<Tagged>]| operations.iter().map(bytes).sum::<usize>();
+fn together<S: Judged>(options: &Options, message: &MessageOf<S>) -> Option<String> {
+    let of = |operations: &[Operation<S::Command>]| operations.iter().map(bytes::<S>).sum::<usize>();
     let (count, bytes) = match message {
         Message::Accept { entry, .. } => (entry.operations().len(), of(entry.operations())),
         Message::Forward { operations, .. } => (operations.len(), of(operations)),
         Message::Decided { entries, .. } => (entries.len(), entries.iter().map(|entry| of(entry.operations())).sum()),
-        Message::Part { pieces, .. } => (pieces.len(), pieces.iter().map(piece_bytes).sum()),
+        Message::Part { pieces, .. } => (pieces.len(), pieces.iter().map(piece_bytes::<S>).sum()),
         _ => return None,
     };
     (count > 1 && bytes > options.bytes_max).then(|| format!("{count} together take {bytes} bytes in {message:?}"))
 }
 
 /// A leader that proposes something of its own has not yet proposed more bytes than may be undecided.
-fn beyond_window_bytes(options: &Options, input: &Input<Msg, Timer>, state: &State<Audit>) -> Option<String> {
+fn beyond_window_bytes<S: Judged>(
+    options: &Options,
+    input: &Input<MessageOf<S>, Timer>,
+    state: &State<S>,
+) -> Option<String> {
     let Role::Leading(leader) = &state.role else { return None };
     if *input != Input::Timeout(Timer::Flush) {
         return None;
     }
-    let of = |entry: &Entry<Tagged>| entry.operations().iter().map(bytes).sum::<usize>();
+    let of = |entry: &Entry<S::Command>| entry.operations().iter().map(bytes::<S>).sum::<usize>();
     let earlier = leader.proposals.values().rev().skip(1).map(|proposal| of(&proposal.entry)).sum::<usize>();
     (earlier > options.window_bytes_max).then(|| format!("proposes more with {earlier} bytes undecided"))
 }
 
 /// What is proposed beside others on their way is full, but for as many as may go at a time; and what is left behind did not fit.
-fn too_eager(options: &Options, seen: &Seen<'_>, state: &State<Audit>) -> Option<String> {
+fn too_eager<S: Judged>(options: &Options, seen: &Seen<'_, S>, state: &State<S>) -> Option<String> {
     let Role::Leading(leader) = &state.role else { return None };
     let (last, proposal) = leader.proposals.last_key_value()?;
     let proposes = |(_, message): &_| matches!(message, Message::Accept { slot, .. } if slot == last);
@@ -148,12 +146,12 @@ fn too_eager(options: &Options, seen: &Seen<'_>, state: &State<Audit>) -> Option
     }
     let operations = proposal.entry.operations().len();
     let is_full = operations >= options.batch_max
-        || leader.queue.front().is_some_and(|next| proposal.bytes + operation_bytes::<Audit>(next) > options.bytes_max);
+        || leader.queue.front().is_some_and(|next| proposal.bytes + operation_bytes::<S>(next) > options.bytes_max);
     let may_go = leader.proposals.len() as u64 <= options.pipeline && leader.queue.is_empty();
     (!is_full && !may_go).then(|| format!("{operations} operations do not wait, in slot {last}"))
 }
 
-fn sent(options: &Options, delivered: Option<&Msg>, message: &Msg) -> Option<String> {
+fn sent<S: Judged>(options: &Options, delivered: Option<&MessageOf<S>>, message: &MessageOf<S>) -> Option<String> {
     match message {
         Message::Accept { slot, entry, .. } if entry.operations().len() > options.batch_max => {
             Some(format!("an entry of {} operations in slot {slot}", entry.operations().len()))

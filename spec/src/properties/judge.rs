@@ -1,21 +1,17 @@
 //! Judges each step of a scope, and keeps the ghost record.
 
-use super::again;
 use super::answers;
 use super::audit::{Audit, Tagged};
 use super::bounds;
-use super::party::{Item, Msg, PartyState, Stored, Want, item_of};
+use super::party::{Item, Want, item_of};
 use super::record::Record;
-use super::refines;
 use super::sequential::{Op, Ret};
 use super::sessions;
-use super::snapshots;
-use super::timers;
-use super::transition::{self, ReplicaStep, stored_or_empty};
+use super::step::{self, Looks, Seen};
+use super::transition::stored_or_empty;
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::message::{Act, Done, Message, Operation, Outcome, Uncertainty};
-use paxos_model::replica::{Options, Replica, State, Timer};
-use paxos_model::trace::Input;
+use paxos_model::replica::{Options, Replica, State};
 use stateright::actor::Id;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -115,39 +111,6 @@ impl Rule {
     }
 }
 
-/// One step of one party.
-pub struct Seen<'a> {
-    /// Who.
-    pub node: Id,
-    /// What it took in.
-    pub input: &'a Input<Msg, Timer>,
-    /// Its state before.
-    pub before: &'a PartyState,
-    /// What it had stored before.
-    pub stored_before: &'a Option<Stored>,
-    /// Its state after.
-    pub after: &'a PartyState,
-    /// What it has stored after.
-    pub stored_after: &'a Option<Stored>,
-    /// What it sends.
-    pub sends: &'a [(Id, Msg)],
-}
-
-impl Seen<'_> {
-    /// The message that it took in, with its sender.
-    pub fn delivered(&self) -> Option<(Id, &Msg)> {
-        match self.input {
-            Input::Deliver { src, msg } => Some((*src, msg)),
-            Input::Start | Input::Timeout(_) => None,
-        }
-    }
-
-    /// Whether it was started anew.
-    pub fn is_restart(&self) -> bool {
-        *self.input == Input::Start
-    }
-}
-
 /// The judge of a scope.
 #[derive(Clone, Debug)]
 pub struct Judge {
@@ -173,47 +136,13 @@ impl Judge {
     pub fn observe(&self, record: &Record, seen: &Seen<'_>) -> (Record, Vec<(Rule, String)>) {
         let mut record = record.clone();
         let mut broken = Vec::new();
-        if let (PartyState::Replica(before), PartyState::Replica(after)) = (seen.before, seen.after) {
-            self.observe_replica(&mut record, seen, before, after, &mut broken);
-        }
+        self.observe_replica(&mut record, seen, seen.before, seen.after, &mut broken);
         (record, broken)
     }
 
     /// The rules that a step breaks whatever happened before it, each with the reason.
     pub fn broken_anyway(&self, seen: &Seen<'_>) -> Vec<(Rule, String)> {
-        let (PartyState::Replica(before), PartyState::Replica(after)) = (seen.before, seen.after) else {
-            return Vec::new();
-        };
-        let (stored_before, stored_after) = (stored_or_empty(seen.stored_before), stored_or_empty(seen.stored_after));
-        let step = ReplicaStep {
-            node: seen.node,
-            before: &stored_before,
-            after: &stored_after,
-            state: after,
-            sends: seen.sends,
-        };
-        let found = [
-            (Rule::PromisesKept, transition::broken(&step).or_else(|| transition::heeds_another_ballot(seen, before))),
-            (
-                Rule::OneAnswer,
-                answers::miscounted(seen, before, after)
-                    .or_else(|| answers::overdue(seen, after))
-                    .or_else(|| answers::known(seen.node, after))
-                    .or_else(|| answers::reads_starve(seen, after)),
-            ),
-            (
-                Rule::AnswersFit,
-                answers::forgets_hand_on(seen, before, after)
-                    .or_else(|| answers::imagines_hand_on(seen, before, after)),
-            ),
-            (Rule::ExactlyOnce, answers::numbers_fall(seen, before, after)),
-            (Rule::TimersAsLong, timers::otherwise_long(&self.replica, seen)),
-            (Rule::Bounded, bounds::broken((&self.options, &self.configuration), seen, after)),
-            (Rule::Snapshots, snapshots::broken(&self.options, seen, before, after)),
-            (Rule::RefinesSpec, refines::broken(&self.configuration, seen, before, after)),
-            (Rule::SameAnswerAgain, again::answered_otherwise(&self.replica, seen, after)),
-        ];
-        found.into_iter().filter_map(|(rule, why)| why.map(|why| (rule, why))).collect()
+        step::broken_anyway(&self.replica, &self.configuration, seen, Looks::Everywhere)
     }
 
     fn observe_replica(

@@ -176,7 +176,7 @@ impl PartyState {
 }
 
 /// What a replica of the scopes saves.
-pub type Stored = Arc<Durable<Audit>>;
+pub type Stored<S = Audit> = Arc<Durable<S>>;
 
 impl Party {
     fn with_client(state: &mut Cow<'_, PartyState>, run: impl FnOnce(&mut ClientState)) {

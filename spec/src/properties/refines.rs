@@ -12,60 +12,57 @@
 //! What a slot held that is truncated is not known any more, and stands as `None`. What snapshots and their parts hold is for `prefix` and
 //! `snapshots` to judge, and that nothing is stored otherwise than it is in memory for `promises-kept`.
 
-use super::audit::{Audit, Tagged};
-use super::judge::Seen;
-use super::party::{Msg, Stored};
+use super::audit::Audit;
+use super::party::Stored;
 use super::record::Record;
+use super::step::{Judged, Looks, Seen};
 use super::transition::stored_or_empty;
 use crate::refinement::invariant::clauses;
 use crate::refinement::protocol::{Action, Domain, Protocol};
+use paxos_model::machine::StateMachine;
 use paxos_model::replica::ballot::{Ballot, Slot};
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::durable::Durable;
 use paxos_model::replica::leader::Proposal;
-use paxos_model::replica::message::{Entry, Message};
+use paxos_model::replica::message::{Entry, Message, MessageOf};
 use paxos_model::replica::{Role, State};
 use stateright::actor::Id;
 use std::collections::BTreeSet;
 
-pub(crate) type Value = Option<Entry<Tagged>>;
-pub(crate) type Known = Protocol<Value>;
+/// What a slot holds, as far as it is known.
+pub(crate) type Value<S> = Option<Entry<<S as StateMachine>::Command>>;
+/// What is known of the abstract state.
+pub(crate) type Known<S> = Protocol<Value<S>>;
 
 /// Why a step is none of the abstract protocol's, if it is not.
-pub fn broken(
-    configuration: &Configuration,
-    seen: &Seen<'_>,
-    before: &State<Audit>,
-    after: &State<Audit>,
-) -> Option<String> {
-    let (domain, mut known) = premises(configuration, seen, before, after);
-    let before = left(seen, before);
+pub fn broken<S: Judged>(configuration: &Configuration, seen: &Seen<'_, S>, looks: Looks) -> Option<String> {
+    let (domain, mut known) = premises(configuration, seen, looks);
+    let (before, after) = (left(seen), seen.after);
     let (stored_before, stored) = (stored_or_empty(seen.stored_before), stored_or_empty(seen.stored_after));
     steps(&domain, &mut known, seen, before, after, (&stored_before, &stored))
-        .and_then(|()| is_stored(&known, seen.node, &stored))
-        .and_then(|()| seen.sends.iter().try_for_each(|(_, message)| is_sent(&domain, &known, seen.node, message)))
-        .and_then(|()| is_known(&domain, &known, seen.node, after))
+        .and_then(|()| is_stored::<S>(&domain, &known, seen.node, &stored))
+        .and_then(|()| seen.sends.iter().try_for_each(|(_, message)| is_sent::<S>(&domain, &known, seen.node, message)))
+        .and_then(|()| is_known::<S>(&domain, &known, seen.node, after))
         .and_then(|()| is_begun_once(seen.node, (before, &stored_before), (after, &stored)))
-        .and_then(|()| may_report(&domain, &known, seen.node, &stored))
+        .and_then(|()| may_report::<S>(&domain, &known, seen.node, &stored))
         .err()
 }
 
 /// What a step rests on, in the terms of the abstract protocol.
-pub(crate) fn premises(
+pub(crate) fn premises<S: Judged>(
     configuration: &Configuration,
-    seen: &Seen<'_>,
-    before: &State<Audit>,
-    after: &State<Audit>,
-) -> (Domain, Known) {
-    let before = left(seen, before);
-    let domain = domain(configuration, seen, before, after);
+    seen: &Seen<'_, S>,
+    looks: Looks,
+) -> (Domain, Known<S>) {
+    let before = left(seen);
+    let domain = domain(configuration, seen, before, seen.after, looks);
     let known = rests_on(configuration, &domain, seen, before, &stored_or_empty(seen.stored_before));
     (domain, known)
 }
 
 /// What is left of the state before a step: a crash leaves what is stored.
-fn left<'a>(seen: &Seen<'_>, before: &'a State<Audit>) -> Option<&'a State<Audit>> {
-    (!seen.is_restart()).then_some(before)
+fn left<'a, S: Judged>(seen: &Seen<'a, S>) -> Option<&'a State<S>> {
+    (!seen.is_restart()).then_some(seen.before)
 }
 
 /// The voters' smallest quorums. Not asked of the replica's own code, which might count otherwise.
@@ -80,7 +77,7 @@ fn quorums(configuration: &Configuration) -> Vec<BTreeSet<Id>> {
 }
 
 /// The end of the slots that a replica speaks of.
-fn end_of_state(state: &State<Audit>) -> Slot {
+fn end_of_state<S: Judged>(state: &State<S>) -> Slot {
     let log = state.durable.log.get_max().map_or(0, |(slot, _)| slot + 1);
     let role = match &state.role {
         Role::Leading(leader) => leader.next,
@@ -91,7 +88,7 @@ fn end_of_state(state: &State<Audit>) -> Slot {
 }
 
 /// The end of the slots that a message speaks of.
-fn end_of_message(message: &Msg) -> Slot {
+fn end_of_message<S: Judged>(message: &MessageOf<S>) -> Slot {
     match message {
         Message::Promise { first, votes, .. } => votes.iter().map(|vote| vote.slot + 1).max().unwrap_or(0).max(*first),
         Message::Accept { slot, .. } | Message::Accepted { slot, .. } => slot + 1,
@@ -103,11 +100,12 @@ fn end_of_message(message: &Msg) -> Slot {
 }
 
 /// Every slot that the step speaks of, with one more.
-fn domain(
+fn domain<S: Judged>(
     configuration: &Configuration,
-    seen: &Seen<'_>,
-    before: Option<&State<Audit>>,
-    after: &State<Audit>,
+    seen: &Seen<'_, S>,
+    before: Option<&State<S>>,
+    after: &State<S>,
+    looks: Looks,
 ) -> Domain {
     /// Slots that are further ahead than that are in no log.
     const AHEAD: Slot = 256;
@@ -115,24 +113,49 @@ fn domain(
     let stored = stored.iter().filter_map(|stored| stored.as_ref()?.log.get_max().map(|(slot, _)| slot + 1)).max();
     let end = before.map_or(0, end_of_state).max(end_of_state(after)).max(stored.unwrap_or(0));
     let delivered = seen.delivered().map(|(_, message)| message);
-    let messages = delivered.into_iter().chain(seen.sends.iter().map(|(_, message)| message)).map(end_of_message);
+    let messages = delivered.into_iter().chain(seen.sends.iter().map(|(_, message)| message)).map(end_of_message::<S>);
     let end = messages.filter(|slot| *slot <= end + AHEAD).fold(end, Slot::max) + 1;
-    Domain { quorums: quorums(configuration), ballots: Vec::new(), slots: 0..end }
+    let first = match looks {
+        Looks::Everywhere => 0,
+        Looks::AtWhatChanges => first_of(seen, before),
+    };
+    Domain { quorums: quorums(configuration), ballots: Vec::new(), slots: first..end }
+}
+
+/// The first slot that a step speaks of: every replica has decided those below, and they stay as they are.
+fn first_of<S: Judged>(seen: &Seen<'_, S>, before: Option<&State<S>>) -> Slot {
+    let stored = |stored: &Option<Stored<S>>| stored.as_ref().map_or(0, |stored| stored.decided);
+    let own = stored(seen.stored_before).min(stored(seen.stored_after)).min(seen.after.durable.decided);
+    let own = before.map_or(own, |state| own.min(state.durable.decided));
+    let messages = seen.delivered().into_iter().map(|(_, message)| message).chain(seen.sends.iter().map(|(_, m)| m));
+    messages.filter_map(first_of_message::<S>).fold(own, Slot::min)
+}
+
+/// The first slot that a message shows, beside those that it says are all decided.
+fn first_of_message<S: Judged>(message: &MessageOf<S>) -> Option<Slot> {
+    match message {
+        Message::Promise { first, .. } => Some(*first),
+        Message::Accept { slot, .. } | Message::Accepted { slot, .. } => Some(*slot),
+        Message::Heartbeat { decided, .. } => Some(*decided),
+        Message::Decided { from, .. } => Some(*from),
+        _ => None,
+    }
 }
 
 /// What the step rests on.
-fn rests_on(
+fn rests_on<S: Judged>(
     configuration: &Configuration,
     domain: &Domain,
-    seen: &Seen<'_>,
-    before: Option<&State<Audit>>,
-    stored: &Durable<Audit>,
-) -> Known {
-    let (mut known, node) = (Known::default(), seen.node);
+    seen: &Seen<'_, S>,
+    before: Option<&State<S>>,
+    stored: &Durable<S>,
+) -> Known<S> {
+    let (mut known, node) = (Known::<S>::default(), seen.node);
+    known.first = domain.slots.start;
     stores(&mut known, node, stored);
     let memory = before.map_or(stored, |state| &state.durable);
     for durable in [stored, memory] {
-        known.decided.extend((0..durable.decided).map(|slot| (slot, durable.log.get(&slot).cloned())));
+        known.decided.extend((known.first..durable.decided).map(|slot| (slot, durable.log.get(&slot).cloned())));
     }
     if let Some(state) = before {
         knows(domain, &mut known, state);
@@ -152,16 +175,16 @@ fn rests_on(
 }
 
 /// Whether what a node has stored is still what it reported when it promised: nothing was decided since, and no vote cast in the ballot.
-fn reports(stored: &Durable<Audit>) -> bool {
+fn reports<S: Judged>(stored: &Durable<S>) -> bool {
     let promised = stored.promised;
     let voted = stored.accepted.values().any(|ballot| *ballot == promised);
     promised > Ballot::default() && stored.promised_at == stored.decided && !voted
 }
 
 /// What a node has stored.
-fn stores(known: &mut Known, node: Id, stored: &Durable<Audit>) {
+fn stores<S: Judged>(known: &mut Known<S>, node: Id, stored: &Durable<S>) {
     known.promised.insert(node, stored.promised);
-    known.log.insert(node, (0..stored.decided).map(|slot| stored.log.get(&slot).cloned()).collect());
+    known.log.insert(node, (known.first..stored.decided).map(|slot| stored.log.get(&slot).cloned()).collect());
     for (slot, ballot) in &stored.accepted {
         let value = stored.log.get(slot).cloned();
         known.accepted.insert((node, *slot), (*ballot, value.clone()));
@@ -171,7 +194,7 @@ fn stores(known: &mut Known, node: Id, stored: &Durable<Audit>) {
 }
 
 /// What a candidate or a leader knows beside what is stored.
-fn knows(domain: &Domain, known: &mut Known, state: &State<Audit>) {
+fn knows<S: Judged>(domain: &Domain, known: &mut Known<S>, state: &State<S>) {
     match &state.role {
         Role::Following | Role::Polling { .. } => {}
         Role::Preparing(proposer) => {
@@ -202,7 +225,7 @@ fn knows(domain: &Domain, known: &mut Known, state: &State<Audit>) {
 }
 
 /// What a message of a member tells.
-fn tells(domain: &Domain, known: &mut Known, before: Option<&State<Audit>>, src: Id, message: &Msg) {
+fn tells<S: Judged>(domain: &Domain, known: &mut Known<S>, before: Option<&State<S>>, src: Id, message: &MessageOf<S>) {
     match message {
         Message::Promise { ballot, first, votes } => {
             for slot in domain.slots.clone().filter(|slot| slot >= first) {
@@ -241,9 +264,9 @@ pub fn invariant_broken<'a>(
     configuration: &Configuration,
     replicas: &[(Id, &State<Audit>, Stored)],
     record: &Record,
-    messages: impl Iterator<Item = (Id, &'a Msg)>,
+    messages: impl Iterator<Item = (Id, &'a MessageOf<Audit>)>,
 ) -> Option<&'static str> {
-    let mut known = Known::default();
+    let mut known = Known::<Audit>::default();
     let end = replicas.iter().map(|(_, state, _)| end_of_state(state)).max()? + 1;
     let mut domain = Domain { quorums: quorums(configuration), ballots: Vec::new(), slots: 0..end };
     for (node, _, stored) in replicas {
@@ -251,7 +274,7 @@ pub fn invariant_broken<'a>(
     }
     // What a candidate has heard is asked where it hears it (`refines-spec`).
     for (_, state, _) in replicas.iter().filter(|(_, state, _)| matches!(state.role, Role::Leading(_))) {
-        let mut own = Known::default();
+        let mut own = Known::<Audit>::default();
         knows(&domain, &mut own, state);
         known.proposals.extend(own.proposals);
         known.marks.extend(own.marks);
@@ -265,7 +288,7 @@ pub fn invariant_broken<'a>(
     }
     for (src, message) in messages {
         let marked = known.marks.clone();
-        tells(&domain, &mut known, None, src, message);
+        tells::<Audit>(&domain, &mut known, None, src, message);
         known.marks.extend(
             marked.into_iter().map(|(ballot, slot)| (ballot, slot.max(known.marked(ballot)))).collect::<Vec<_>>(),
         );
@@ -282,30 +305,30 @@ pub fn invariant_broken<'a>(
 }
 
 /// What is known to be decided in a slot, with its value if that is known.
-fn decision(known: &Known, slot: Slot) -> Result<Value, String> {
+fn decision<S: Judged>(known: &Known<S>, slot: Slot) -> Result<Value<S>, String> {
     let found = known.decided.range((slot, None)..(slot + 1, None)).next_back();
     found.map(|(_, value)| value.clone()).ok_or_else(|| format!("nobody told that slot {slot} is decided"))
 }
 
 /// Whether a slot is known to be decided with this value, as far as either is known.
-fn is_decided(known: &Known, slot: Slot, value: Option<&Entry<Tagged>>) -> bool {
+fn is_decided<S: Judged>(known: &Known<S>, slot: Slot, value: Option<&Entry<S::Command>>) -> bool {
     let mut found = known.decided.range((slot, None)..(slot + 1, None)).map(|(_, told)| told.as_ref()).peekable();
     let is_told = found.peek().is_some();
-    let values: Vec<&Entry<Tagged>> = found.flatten().collect();
+    let values: Vec<&Entry<S::Command>> = found.flatten().collect();
     is_told && (values.is_empty() || value.is_none_or(|value| values.contains(&value)))
 }
 
 /// Takes the actions that the step consists of.
-fn steps(
+fn steps<S: Judged>(
     domain: &Domain,
-    known: &mut Known,
-    seen: &Seen<'_>,
-    before: Option<&State<Audit>>,
-    after: &State<Audit>,
-    (stored_before, stored): (&Durable<Audit>, &Durable<Audit>),
+    known: &mut Known<S>,
+    seen: &Seen<'_, S>,
+    before: Option<&State<S>>,
+    after: &State<S>,
+    (stored_before, stored): (&Durable<S>, &Durable<S>),
 ) -> Result<(), String> {
     let node = seen.node;
-    let take = |known: &mut Known, action: Action<Value>| {
+    let take = |known: &mut Known<S>, action: Action<Value<S>>| {
         known.take(domain, &action).map_err(|guard| format!("{action:?} lacks its guard: {guard}"))
     };
     let led = before.and_then(|state| match &state.role {
@@ -319,7 +342,7 @@ fn steps(
     let decided = before.map_or(stored_before.decided, |state| state.durable.decided);
     for slot in decided..after.durable.decided {
         let value = after.durable.log.get(&slot);
-        if !is_decided(known, slot, value) {
+        if !is_decided::<S>(known, slot, value) {
             let proposal = led.and_then(|leader| Some((leader.ballot, leader.proposals.get(&slot)?)));
             let marked = match seen.delivered() {
                 Some((_, Message::Heartbeat { ballot, .. })) => known.accepted.get(&(node, slot)).zip(Some(*ballot)),
@@ -335,12 +358,12 @@ fn steps(
         if let (Some(led), Some(leads)) = (led, leads)
             && led.ballot == leads.ballot
         {
-            let value = decision(known, slot)?;
+            let value = decision::<S>(known, slot)?;
             take(known, Action::Mark { ballot: led.ballot, slot, value })?;
         }
     }
     for slot in stored_before.decided..stored.decided {
-        let value = decision(known, slot)?;
+        let value = decision::<S>(known, slot)?;
         take(known, Action::Store { node, slot, value })?;
     }
     let is_new = |(slot, ballot): &(&Slot, &Ballot)| {
@@ -370,7 +393,7 @@ fn steps(
     }
     if let Some(leader) = leads {
         for slot in known.marked(leader.ballot)..after.durable.decided {
-            let value = decision(known, slot)?;
+            let value = decision::<S>(known, slot)?;
             take(known, Action::Mark { ballot: leader.ballot, slot, value })?;
         }
     }
@@ -378,7 +401,7 @@ fn steps(
 }
 
 /// What is stored after the step came about by its actions.
-fn is_stored(known: &Known, node: Id, stored: &Durable<Audit>) -> Result<(), String> {
+fn is_stored<S: Judged>(domain: &Domain, known: &Known<S>, node: Id, stored: &Durable<S>) -> Result<(), String> {
     if known.promised(node) != stored.promised {
         return Err(format!("stores the promise {}, and made {}", stored.promised, known.promised(node)));
     }
@@ -391,14 +414,14 @@ fn is_stored(known: &Known, node: Id, stored: &Durable<Audit>) -> Result<(), Str
     if known.stored(node) != stored.decided {
         return Err(format!("stores {} slots as decided, and knew {}", stored.decided, known.stored(node)));
     }
-    match (0..stored.decided).find(|slot| !is_decided(known, *slot, stored.log.get(slot))) {
+    match (domain.slots.start..stored.decided).find(|slot| !is_decided::<S>(known, *slot, stored.log.get(slot))) {
         Some(slot) => Err(format!("stores another value in slot {slot} than was decided there")),
         None => Ok(()),
     }
 }
 
 /// What a message says came about.
-fn is_sent(domain: &Domain, known: &Known, node: Id, message: &Msg) -> Result<(), String> {
+fn is_sent<S: Judged>(domain: &Domain, known: &Known<S>, node: Id, message: &MessageOf<S>) -> Result<(), String> {
     let told = match message {
         Message::Promise { ballot, first, votes } => domain.slots.clone().filter(|slot| slot >= first).all(|slot| {
             let vote = votes.iter().find(|vote| vote.slot == slot);
@@ -417,19 +440,19 @@ fn is_sent(domain: &Domain, known: &Known, node: Id, message: &Msg) -> Result<()
         Message::Decided { from, entries } => {
             (*from..).zip(entries).all(|(slot, entry)| known.decided.contains(&(slot, Some(entry.clone()))))
         }
-        Message::Part { slot, .. } => (0..*slot).all(|slot| is_decided(known, slot, None)),
+        Message::Part { slot, .. } => (domain.slots.start..*slot).all(|slot| is_decided::<S>(known, slot, None)),
         _ => true,
     };
     if told { Ok(()) } else { Err(format!("sends {message:?}, which has not come about")) }
 }
 
 /// A ballot is its node's, and is begun by the step that promises it; nobody who leads in it forgets what was proposed.
-fn is_begun_once(
+fn is_begun_once<S: Judged>(
     node: Id,
-    (before, stored_before): (Option<&State<Audit>>, &Durable<Audit>),
-    (after, stored): (&State<Audit>, &Durable<Audit>),
+    (before, stored_before): (Option<&State<S>>, &Durable<S>),
+    (after, stored): (&State<S>, &Durable<S>),
 ) -> Result<(), String> {
-    let begun = |role: &Role<Tagged>| match role {
+    let begun = |role: &Role<S::Command>| match role {
         Role::Preparing(proposer) => Some(proposer.ballot),
         Role::Leading(leader) => Some(leader.ballot),
         Role::Following | Role::Polling { .. } => None,
@@ -443,7 +466,7 @@ fn is_begun_once(
     match (before.map(|state| &state.role), &after.role) {
         (Some(Role::Leading(_)), Role::Preparing(_)) if goes_on => Err(format!("begins {ballot} again")),
         (Some(Role::Leading(led)), Role::Leading(leads)) if goes_on => {
-            let kept = |(slot, proposal): (&Slot, &Proposal<Tagged>)| {
+            let kept = |(slot, proposal): (&Slot, &Proposal<S::Command>)| {
                 *slot < after.durable.decided
                     || leads.proposals.get(slot).is_some_and(|own| own.entry == proposal.entry)
             };
@@ -455,7 +478,7 @@ fn is_begun_once(
 }
 
 /// What a node may report once more, it has reported.
-fn may_report(domain: &Domain, known: &Known, node: Id, stored: &Durable<Audit>) -> Result<(), String> {
+fn may_report<S: Judged>(domain: &Domain, known: &Known<S>, node: Id, stored: &Durable<S>) -> Result<(), String> {
     let mut slots = domain.slots.clone().filter(|slot| reports(stored) && *slot >= stored.decided);
     match slots.find(|slot| !known.reports.contains_key(&(node, stored.promised, *slot))) {
         Some(slot) => Err(format!("may report slot {slot} in {}, and did not when it promised", stored.promised)),
@@ -464,9 +487,11 @@ fn may_report(domain: &Domain, known: &Known, node: Id, stored: &Durable<Audit>)
 }
 
 /// What the replica knows after the step came about.
-fn is_known(domain: &Domain, known: &Known, node: Id, after: &State<Audit>) -> Result<(), String> {
+fn is_known<S: Judged>(domain: &Domain, known: &Known<S>, node: Id, after: &State<S>) -> Result<(), String> {
     let durable = &after.durable;
-    if let Some(slot) = (0..durable.decided).find(|slot| !is_decided(known, *slot, durable.log.get(slot))) {
+    if let Some(slot) =
+        (domain.slots.start..durable.decided).find(|slot| !is_decided::<S>(known, *slot, durable.log.get(slot)))
+    {
         return Err(format!("knows another value in slot {slot} than was decided there"));
     }
     if matches!(&after.role, Role::Preparing(proposer) if !proposer.promised.contains(&node)) {
@@ -477,12 +502,12 @@ fn is_known(domain: &Domain, known: &Known, node: Id, after: &State<Audit>) -> R
         Role::Preparing(proposer) => {
             let report = |node: &Id, slot: Slot| known.reports.get(&(*node, proposer.ballot, slot));
             for slot in domain.slots.clone().filter(|slot| *slot >= proposer.first) {
-                let mut top: Option<&(Ballot, Value)> = None;
+                let mut top: Option<&(Ballot, Value<S>)> = None;
                 for node in &proposer.promised {
                     let Some(vote) = report(node, slot) else {
                         return Err(format!("counts a promise of {node:?} that does not speak of slot {slot}"));
                     };
-                    let higher = |vote: &&(Ballot, Value)| top.is_none_or(|top| vote.0 > top.0);
+                    let higher = |vote: &&(Ballot, Value<S>)| top.is_none_or(|top| vote.0 > top.0);
                     top = vote.as_ref().filter(higher).or(top);
                 }
                 let remembered = proposer.votes.get(&slot).map(|(ballot, entry)| (*ballot, Some(entry.clone())));

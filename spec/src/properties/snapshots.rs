@@ -1,24 +1,29 @@
 //! `snapshots`: each is taken where it should be, is what was applied there however it is cut, and is kept, with the log behind
 //! it, for whoever is being sent it.
 
-use super::audit::Audit;
-use super::judge::Seen;
-use super::party::Msg;
+use super::step::{Judged, Looks, Seen};
 use super::transition::stored_or_empty;
 use paxos_model::replica::ballot::Slot;
 use paxos_model::replica::executor::Executor;
-use paxos_model::replica::message::{Message, entry_bytes};
+use paxos_model::replica::message::{Message, MessageOf, entry_bytes};
 use paxos_model::replica::snapshot::{Sent, Serving};
 use paxos_model::replica::{Options, State, Timer};
 use paxos_model::trace::Input;
 use stateright::actor::Id;
 
 /// The first rule that a step breaks, in words.
-pub fn broken(options: &Options, seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Option<String> {
+pub fn broken<S: Judged>(
+    options: &Options,
+    seen: &Seen<'_, S>,
+    before: &State<S>,
+    after: &State<S>,
+    looks: Looks,
+) -> Option<String> {
     if options.snapshot_every == 0 && after.durable.snapshot.applied == 0 {
         return asks_no_more(seen, after);
     }
-    if after.executor.applied != before.executor.applied
+    if looks == Looks::Everywhere
+        && after.executor.applied != before.executor.applied
         && let Some(why) = falls_apart(&after.executor)
     {
         return Some(why);
@@ -38,7 +43,7 @@ pub fn broken(options: &Options, seen: &Seen<'_>, before: &State<Audit>, after: 
 }
 
 /// Every replica has the snapshot of the last multiple that it has applied, and of no other slot; what arrives is of a later one.
-fn elsewhere(options: &Options, state: &State<Audit>) -> Option<String> {
+fn elsewhere<S: Judged>(options: &Options, state: &State<S>) -> Option<String> {
     let decided = state.durable.decided;
     let slot = decided.checked_div(options.snapshot_every).map_or(0, |times| times * options.snapshot_every);
     let has = state.durable.snapshot.applied;
@@ -53,7 +58,12 @@ fn elsewhere(options: &Options, state: &State<Audit>) -> Option<String> {
 
 /// A new snapshot takes the place of the log before its tail, but for what another member will ask for, and of nothing else. The
 /// tail is as long as the options say, in slots and in bytes; who would need more bytes than are kept for it is left alone.
-fn cut_elsewhere(options: &Options, seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Option<String> {
+fn cut_elsewhere<S: Judged>(
+    options: &Options,
+    seen: &Seen<'_, S>,
+    before: &State<S>,
+    after: &State<S>,
+) -> Option<String> {
     let durable = &after.durable;
     let slot = durable.snapshot.applied;
     let installs = matches!(seen.delivered(), Some((_, Message::Part { .. })));
@@ -62,8 +72,8 @@ fn cut_elsewhere(options: &Options, seen: &Seen<'_>, before: &State<Audit>, afte
     }
     let first = durable.first();
     let needed = after.serving.values().map(|served| served.needs()).min().unwrap_or(slot);
-    let bytes = |slot| before.durable.log.get(&slot).or(durable.log.get(&slot)).map(entry_bytes::<Audit>);
-    let left = |(node, served): (&Id, &Serving<Audit>)| {
+    let bytes = |slot| before.durable.log.get(&slot).or(durable.log.get(&slot)).map(entry_bytes::<S>);
+    let left = |(node, served): (&Id, &Serving<S>)| {
         // An entry that this node had no vote for comes and goes in one step.
         let needs = (served.needs()..slot).map(bytes).sum::<Option<usize>>()?;
         let is_left = !after.serving.contains_key(node);
@@ -74,7 +84,7 @@ fn cut_elsewhere(options: &Options, seen: &Seen<'_>, before: &State<Audit>, afte
         return Some(why);
     }
     let kept = (first..slot).rev().scan(0, |bytes, slot| {
-        *bytes += durable.log.get(&slot).map_or(0, entry_bytes::<Audit>);
+        *bytes += durable.log.get(&slot).map_or(0, entry_bytes::<S>);
         Some((slot, *bytes))
     });
     let within = |(at, bytes): &(u64, usize)| slot - at <= options.tail && *bytes <= options.tail_bytes;
@@ -89,15 +99,14 @@ fn cut_elsewhere(options: &Options, seen: &Seen<'_>, before: &State<Audit>, afte
 }
 
 /// It is known how far a member that is being helped is behind, and how much of a snapshot it has, or had when it was through.
-fn miscounted(before: &State<Audit>, after: &State<Audit>) -> Option<String> {
+fn miscounted<S: Judged>(before: &State<S>, after: &State<S>) -> Option<String> {
     let durable = &after.durable;
     after.serving.iter().find_map(|(node, served)| {
-        let behind =
-            (served.needs()..durable.decided).map(|slot| durable.log.get(&slot).map_or(0, entry_bytes::<Audit>));
+        let behind = (served.needs()..durable.decided).map(|slot| durable.log.get(&slot).map_or(0, entry_bytes::<S>));
         let given = match &served.sent {
             Sent::Parts(snapshot, has) => {
                 let had = snapshot.pieces(None).filter(|(place, _)| Some(place) <= has.as_ref());
-                had.map(|(place, piece)| Executor::<Audit>::piece_bytes(&place, &piece)).sum()
+                had.map(|(place, piece)| Executor::<S>::piece_bytes(&place, &piece)).sum()
             }
             Sent::Entries(_) => before.serving.get(node).map_or(0, |served| served.given),
         };
@@ -109,7 +118,7 @@ fn miscounted(before: &State<Audit>, after: &State<Audit>) -> Option<String> {
 }
 
 /// What a member that is being helped will ask for next is there.
-fn gone_too_soon(seen: &Seen<'_>, state: &State<Audit>) -> Option<String> {
+fn gone_too_soon<S: Judged>(seen: &Seen<'_, S>, state: &State<S>) -> Option<String> {
     let first = state.durable.first();
     if let Some((src, Message::Fetch { from, .. })) = seen.delivered()
         && let Some(served) = state.serving.get(&src)
@@ -125,7 +134,7 @@ fn gone_too_soon(seen: &Seen<'_>, state: &State<Audit>) -> Option<String> {
 }
 
 /// What has arrived is kept until it is whole, or overtaken, or nothing more of it came for long, or its sender has a later one.
-fn given_up(options: &Options, seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Option<String> {
+fn given_up<S: Judged>(options: &Options, seen: &Seen<'_, S>, before: &State<S>, after: &State<S>) -> Option<String> {
     let (was, is) = (before.durable.arriving.as_ref()?, after.durable.arriving.as_ref());
     let slot = was.executor.applied;
     let goes_on = is.map_or(after.durable.decided >= slot, |is| is.executor.applied == slot && is.after >= was.after);
@@ -137,15 +146,15 @@ fn given_up(options: &Options, seen: &Seen<'_>, before: &State<Audit>, after: &S
 }
 
 /// Only who asks for more than before is waited for on; who has not for as long as the options say is left alone.
-fn helped_on(options: &Options, seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Option<String> {
+fn helped_on<S: Judged>(options: &Options, seen: &Seen<'_, S>, before: &State<S>, after: &State<S>) -> Option<String> {
     let resends = *seen.input == Input::Timeout(Timer::Resend);
     let asked = |node| matches!(seen.delivered(), Some((src, Message::Fetch { .. } | Message::Heartbeat { .. })) if src == node);
-    let aged = |(node, earlier): (&Id, &Serving<Audit>)| {
+    let aged = |(node, earlier): (&Id, &Serving<S>)| {
         let now = after.serving.get(node);
         let ages = now.map(|served| served.silent) == Some(earlier.silent + 1).filter(|age| *age <= options.patience);
         (resends && !ages).then(|| format!("node {node:?} was silent for {}, and now {now:?}", earlier.silent))
     };
-    let waited_for = |(node, served): (&Id, &Serving<Audit>)| {
+    let waited_for = |(node, served): (&Id, &Serving<S>)| {
         let earlier = before.serving.get(node)?;
         let further = match (&earlier.sent, &served.sent) {
             (Sent::Parts(old, has), Sent::Parts(new, has_now)) => new.applied > old.applied || has_now > has,
@@ -160,7 +169,7 @@ fn helped_on(options: &Options, seen: &Seen<'_>, before: &State<Audit>, after: &
 }
 
 /// Who sends a part is remembered until the next, so that it can be asked again; and every other time it is it that is asked.
-fn forgotten(options: &Options, seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Option<String> {
+fn forgotten<S: Judged>(options: &Options, seen: &Seen<'_, S>, before: &State<S>, after: &State<S>) -> Option<String> {
     match seen.delivered()? {
         (src, Message::Part { slot, after: place, .. }) => {
             let was = before.durable.arriving.as_ref().map_or(Slot::MAX, |was| was.executor.applied);
@@ -174,7 +183,7 @@ fn forgotten(options: &Options, seen: &Seen<'_>, before: &State<Audit>, after: &
                 .then(|| format!("a part comes from {src:?}, and {:?} is remembered", after.source))
         }
         (src, Message::Heartbeat { .. }) => {
-            let fetch = |(dst, message): &(Id, Msg)| matches!(message, Message::Fetch { .. }).then_some(*dst);
+            let fetch = |(dst, message): &(Id, MessageOf<S>)| matches!(message, Message::Fetch { .. }).then_some(*dst);
             let asked = seen.sends.iter().find_map(fetch)?;
             let in_turn = before.stalled % 2 == 1 && before.stalled < options.source_patience;
             let expected = before.source.filter(|_| in_turn && after.source.is_some()).unwrap_or(src);
@@ -185,7 +194,7 @@ fn forgotten(options: &Options, seen: &Seen<'_>, before: &State<Audit>, after: &
 }
 
 /// When things are sent again what was asked for may be asked for again.
-fn asks_no_more(seen: &Seen<'_>, after: &State<Audit>) -> Option<String> {
+fn asks_no_more<S: Judged>(seen: &Seen<'_, S>, after: &State<S>) -> Option<String> {
     let asks = || seen.sends.iter().any(|(_, message)| matches!(message, Message::Fetch { .. }));
     (*seen.input == Input::Timeout(Timer::Resend) && after.fetching && !asks())
         .then(|| "what was asked for before things were sent again is not asked for again".into())
@@ -193,18 +202,18 @@ fn asks_no_more(seen: &Seen<'_>, after: &State<Audit>) -> Option<String> {
 
 /// Who asks for what follows in a snapshot is sent that, if it is the one that is kept for it or else the latest; what it was sent
 /// before, again after times that double. Nobody is sent one of a slot that it has passed.
-fn not_continued(seen: &Seen<'_>, before: &State<Audit>) -> Option<String> {
+fn not_continued<S: Judged>(seen: &Seen<'_, S>, before: &State<S>) -> Option<String> {
     let passed = match seen.delivered() {
         Some((_, Message::Fetch { from, .. } | Message::Heartbeat { decided: from, .. })) => *from,
         _ => 0,
     };
-    let outdated = |(_, message): &(Id, Msg)| matches!(message, Message::Part { slot, .. } if *slot <= passed);
+    let outdated = |(_, message): &(Id, MessageOf<S>)| matches!(message, Message::Part { slot, .. } if *slot <= passed);
     if seen.sends.iter().any(outdated) {
         return Some(format!("a snapshot is sent to who has passed its slot, with {passed} decided"));
     }
     let Some((src, Message::Fetch { from, arriving })) = seen.delivered() else { return None };
     let latest = &before.durable.snapshot;
-    let has = |executor: &Executor<Audit>| arriving.as_ref().is_some_and(|arrived| arrived.slot == executor.applied);
+    let has = |executor: &Executor<S>| arriving.as_ref().is_some_and(|arrived| arrived.slot == executor.applied);
     let kept = before.serving.get(&src).and_then(|served| match &served.sent {
         Sent::Parts(snapshot, after) if has(snapshot) || !has(latest) => Some((snapshot, after, served)),
         _ => None,
@@ -222,7 +231,7 @@ fn not_continued(seen: &Seen<'_>, before: &State<Audit>) -> Option<String> {
 }
 
 /// A part that was sent before is sent again after times that double, or after sixteen.
-fn hurried(seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Option<String> {
+fn hurried<S: Judged>(seen: &Seen<'_, S>, before: &State<S>, after: &State<S>) -> Option<String> {
     seen.sends.iter().find_map(|(dst, message)| {
         let Message::Part { slot, after: place, .. } = message else { return None };
         let (earlier, now) = (before.serving.get(dst)?, after.serving.get(dst)?);
@@ -238,7 +247,7 @@ fn hurried(seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Opti
 }
 
 /// What arrives is saved as it arrives; with the last part, what it comes to.
-fn not_saved(seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Option<String> {
+fn not_saved<S: Judged>(seen: &Seen<'_, S>, before: &State<S>, after: &State<S>) -> Option<String> {
     let Some((_, Message::Part { .. })) = seen.delivered() else { return None };
     let stored = stored_or_empty(seen.stored_after);
     let (memory, earlier) = (&after.durable, &before.durable);
@@ -248,7 +257,7 @@ fn not_saved(seen: &Seen<'_>, before: &State<Audit>, after: &State<Audit>) -> Op
 }
 
 /// What follows a place is asked for only if everything up to it is stored.
-fn unfounded(seen: &Seen<'_>, message: &Msg) -> Option<String> {
+fn unfounded<S: Judged>(seen: &Seen<'_, S>, message: &MessageOf<S>) -> Option<String> {
     let Message::Fetch { arriving: Some(arrived), .. } = message else { return None };
     let stored = stored_or_empty(seen.stored_after);
     let has = stored.arriving.as_ref();
@@ -257,7 +266,7 @@ fn unfounded(seen: &Seen<'_>, message: &Msg) -> Option<String> {
 }
 
 /// Where the applied state, cut in pieces anywhere and put together again, is not itself, in words.
-fn falls_apart(executor: &Executor<Audit>) -> Option<String> {
+fn falls_apart<S: Judged>(executor: &Executor<S>) -> Option<String> {
     let pieces: Vec<_> = executor.pieces(None).collect();
     let mut whole = Executor { applied: executor.applied, ..Executor::default() };
     for (index, (place, piece)) in pieces.iter().enumerate() {

@@ -2,8 +2,7 @@
 //! that waits; and none is left behind by a request that was answered. `timers-as-long`: each lasts as long as the options, or the
 //! client, say.
 
-use super::audit::Audit;
-use super::judge::Seen;
+use super::step::{Judged, Seen};
 use paxos_model::replica::message::Message;
 use paxos_model::replica::{Replica, State, Timer};
 use paxos_model::trace::{Input, step};
@@ -11,7 +10,7 @@ use stateright::actor::Command;
 use std::time::Duration;
 
 /// What is amiss with the timers that are set in a replica's state, in words.
-pub fn amiss(state: &State<Audit>, set: &[Timer]) -> Option<String> {
+pub fn amiss<S: Judged>(state: &State<S>, set: &[Timer]) -> Option<String> {
     let gateway = &state.gateway;
     let waits = |number: &u64| gateway.writes.contains_key(number) || gateway.reads.contains_key(number);
     let deadlines = gateway.writes.keys().chain(gateway.reads.keys()).map(|number| Timer::Deadline(*number));
@@ -27,7 +26,7 @@ pub fn amiss(state: &State<Audit>, set: &[Timer]) -> Option<String> {
 
 /// The first timer that a step sets for longer or shorter than it should last, in words. Asked of the steps that begin something;
 /// the others set their timers through the same few lines.
-pub fn otherwise_long(replica: &Replica<Audit>, seen: &Seen<'_>) -> Option<String> {
+pub fn otherwise_long<S: Judged>(replica: &Replica<S>, seen: &Seen<'_, S>) -> Option<String> {
     let timeout_ms = match seen.input {
         Input::Start | Input::Timeout(Timer::Election | Timer::Resend) => None,
         Input::Deliver { msg: Message::Heartbeat { .. }, .. } => None,
@@ -35,7 +34,7 @@ pub fn otherwise_long(replica: &Replica<Audit>, seen: &Seen<'_>) -> Option<Strin
         _ => return None,
     };
     let options = &replica.options;
-    let again = step(replica, seen.node, seen.before.replica(), seen.stored_before, seen.input);
+    let again = step(replica, seen.node, Some(seen.before), seen.stored_before, seen.input);
     again.outputs.iter().find_map(|output| {
         let Command::SetTimer(timer, range) = output else { return None };
         let should = match timer {

@@ -1,43 +1,42 @@
 //! `promises-kept`: judged on each step of a replica from what was stored before it, what is stored after it, and what it
 //! sends. No acceptor goes back on a promise or a vote, and nothing is announced that is not stored.
 
-use super::judge::Seen;
-use super::party::{Msg, Stored};
+use super::party::Stored;
+use super::step::{Judged, Seen};
+use paxos_model::machine::StateMachine;
 use paxos_model::replica::durable::Durable;
-use paxos_model::replica::message::{Message, Operation};
+use paxos_model::replica::message::{Message, MessageOf, Operation};
 use paxos_model::replica::{Role, State};
 use stateright::actor::Id;
 
-use super::audit::Audit;
-
 /// One step of a replica, as far as this rule looks at it.
-pub struct ReplicaStep<'a> {
+pub struct ReplicaStep<'a, S: StateMachine> {
     /// The replica.
     pub node: Id,
     /// What was stored before.
-    pub before: &'a Durable<Audit>,
+    pub before: &'a Durable<S>,
     /// What is stored after.
-    pub after: &'a Durable<Audit>,
+    pub after: &'a Durable<S>,
     /// Its state after.
-    pub state: &'a State<Audit>,
+    pub state: &'a State<S>,
     /// What it sends.
-    pub sends: &'a [(Id, Msg)],
+    pub sends: &'a [(Id, MessageOf<S>)],
 }
 
 /// What is stored, or what a replica that stored nothing begins with.
-pub fn stored_or_empty(stored: &Option<Stored>) -> Stored {
+pub fn stored_or_empty<S: Judged>(stored: &Option<Stored<S>>) -> Stored<S> {
     stored.clone().unwrap_or_default()
 }
 
 /// The first rule that the step breaks, in words; none if it keeps all.
-pub fn broken(step: &ReplicaStep<'_>) -> Option<String> {
+pub fn broken<S: Judged>(step: &ReplicaStep<'_, S>) -> Option<String> {
     storage_goes_back(step)
         .or_else(|| not_stored(step))
         .or_else(|| step.sends.iter().find_map(|(_, m)| announced(step, m)))
 }
 
 /// Only an answer to what the replica wants now counts for it: one to another ballot, as it may still come, changes nothing.
-pub fn heeds_another_ballot(seen: &Seen<'_>, before: &State<Audit>) -> Option<String> {
+pub fn heeds_another_ballot<S: Judged>(seen: &Seen<'_, S>, before: &State<S>) -> Option<String> {
     let (_, message) = seen.delivered()?;
     let wanted = match (&before.role, message) {
         (Role::Polling { ballot, .. }, Message::PreVoted { ballot: answered }) => ballot == answered,
@@ -59,7 +58,7 @@ pub fn heeds_another_ballot(seen: &Seen<'_>, before: &State<Audit>) -> Option<St
     (!wanted && heeded).then(|| format!("heeds {message:?}, which answers nothing that it wants"))
 }
 
-fn storage_goes_back(step: &ReplicaStep<'_>) -> Option<String> {
+fn storage_goes_back<S: Judged>(step: &ReplicaStep<'_, S>) -> Option<String> {
     let (before, after) = (step.before, step.after);
     if after.promised < before.promised {
         return Some(format!("the stored promise falls from {} to {}", before.promised, after.promised));
@@ -121,7 +120,7 @@ fn storage_goes_back(step: &ReplicaStep<'_>) -> Option<String> {
 }
 
 /// In memory a replica may know more decisions than are stored, and nothing else that is durable.
-fn not_stored(step: &ReplicaStep<'_>) -> Option<String> {
+fn not_stored<S: Judged>(step: &ReplicaStep<'_, S>) -> Option<String> {
     let (memory, stored) = (&step.state.durable, step.after);
     if memory.promised != stored.promised {
         return Some(format!("promised {} in memory, {} in store", memory.promised, stored.promised));
@@ -150,7 +149,7 @@ fn not_stored(step: &ReplicaStep<'_>) -> Option<String> {
         .map(|slot| format!("the stored vote in slot {slot} is forgotten in memory"))
 }
 
-fn announced(step: &ReplicaStep<'_>, message: &Msg) -> Option<String> {
+fn announced<S: Judged>(step: &ReplicaStep<'_, S>, message: &MessageOf<S>) -> Option<String> {
     let (stored, memory) = (step.after, &step.state.durable);
     let own = |ballot: &paxos_model::replica::ballot::Ballot| ballot.node == step.node;
     match message {

@@ -35,7 +35,9 @@ pub struct Protocol<V: Ord> {
     pub promised: BTreeMap<Id, Ballot>,
     /// A node's latest vote for a slot that it has not stored as decided.
     pub accepted: BTreeMap<(Id, Slot), Vote<V>>,
-    /// What a node has stored as decided in the slots from 0 on.
+    /// What is below is stored as decided by all, and is not looked at.
+    pub first: Slot,
+    /// What a node has stored as decided in the slots from `first` on.
     pub log: BTreeMap<Id, Vec<V>>,
     /// For every slot that the promise of a node speaks of, the vote there.
     pub reports: BTreeMap<(Id, Ballot, Slot), Option<Vote<V>>>,
@@ -72,6 +74,7 @@ pub enum Action<V> {
 impl<V: Clone + Ord> Default for Protocol<V> {
     fn default() -> Self {
         Protocol {
+            first: 0,
             promised: BTreeMap::new(),
             accepted: BTreeMap::new(),
             log: BTreeMap::new(),
@@ -97,7 +100,7 @@ impl<V: Clone + Ord> Protocol<V> {
 
     /// How many slots a node has stored as decided.
     pub fn stored(&self, node: Id) -> Slot {
-        self.log.get(&node).map_or(0, |log| log.len() as Slot)
+        self.first + self.log.get(&node).map_or(0, |log| log.len() as Slot)
     }
 
     /// How far a leader said that slots are decided.

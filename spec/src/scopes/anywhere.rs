@@ -8,9 +8,9 @@
 
 use super::alone::{Alone, Found};
 use crate::properties::audit::{Audit, Tagged};
-use crate::properties::judge::Seen;
-use crate::properties::party::{Msg, PartyState, Stored};
+use crate::properties::party::{Msg, Stored};
 use crate::properties::refines;
+use crate::properties::step::{Looks, Seen};
 use crate::properties::transition::{self, ReplicaStep, stored_or_empty};
 use crate::refinement::invariant::clauses;
 use paxos_model::kv::{Command, Put};
@@ -249,7 +249,7 @@ fn is_allowed(configuration: &Configuration, seen: &Seen<'_>, before: &State<Aud
             return false;
         }
     }
-    let (domain, mut known) = refines::premises(configuration, seen, before, before);
+    let (domain, mut known) = refines::premises(configuration, seen, Looks::Everywhere);
     // Votes of others say nothing of what they have stored, and what is reported was proposed.
     known.votes.retain(|(.., node)| *node == seen.node);
     let reported = known.reports.iter().filter_map(|((_, _, slot), vote)| Some((*slot, vote.clone()?)));
@@ -308,9 +308,8 @@ fn take(
     input: &Input<Msg, Timer>,
     steps: &mut usize,
 ) -> Option<String> {
-    let before = PartyState::Replica(state.clone());
     let resting =
-        Seen { node, input, before: &before, stored_before: stored, after: &before, stored_after: stored, sends: &[] };
+        Seen { node, input, before: state, stored_before: stored, after: state, stored_after: stored, sends: &[] };
     if !is_allowed(configuration, &resting, state) {
         return None;
     }
@@ -325,10 +324,9 @@ fn take(
             _ => {}
         }
     }
-    let after = step.state.map_or_else(|| before.clone(), PartyState::Replica);
+    let after = step.state.unwrap_or_else(|| state.clone());
     let seen = Seen { after: &after, stored_after: &stored_after, sends: &sends, ..resting };
     let (stored_before, stored_after) = (stored_or_empty(stored), stored_or_empty(&stored_after));
-    let kept =
-        ReplicaStep { node, before: &stored_before, after: &stored_after, state: after.replica()?, sends: &sends };
-    refines::broken(configuration, &seen, state, after.replica()?).or_else(|| transition::broken(&kept))
+    let kept = ReplicaStep { node, before: &stored_before, after: &stored_after, state: &after, sends: &sends };
+    refines::broken(configuration, &seen, Looks::Everywhere).or_else(|| transition::broken(&kept))
 }

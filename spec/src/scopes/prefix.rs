@@ -6,9 +6,10 @@
 
 use super::words;
 use crate::engine::{NO_PANIC, panic_text};
-use crate::properties::judge::{Judge, Rule, Seen};
+use crate::properties::judge::{Judge, Rule};
 use crate::properties::party::{Client, Msg, Party, PartyState, Stored};
 use crate::properties::record::Record;
+use crate::properties::step::Seen;
 use paxos_model::replica::Timer;
 use paxos_model::replica::message::Message;
 use paxos_model::trace::{Input, step};
@@ -323,19 +324,22 @@ impl<'a> Stage<'a> {
         }
         let (sends, saved) = self.carry_out(index, done.outputs);
         let after = self.now.seats[index].clone();
-        let seen = Seen {
-            node: index.into(),
-            input: &input,
-            before: &before.state,
-            stored_before: &before.stored,
-            after: &after.state,
-            stored_after: &after.stored,
-            sends: &sends,
-        };
-        let mut broken = self.judge.broken_anyway(&seen);
-        let (record, by_record) = self.judge.observe(&self.now.record, &seen);
-        broken.extend(by_record);
-        self.now.record = record;
+        let mut broken = Vec::new();
+        if let (PartyState::Replica(before_it), PartyState::Replica(after_it)) = (&before.state, &after.state) {
+            let seen = Seen {
+                node: index.into(),
+                input: &input,
+                before: before_it,
+                stored_before: &before.stored,
+                after: after_it,
+                stored_after: &after.stored,
+                sends: &sends,
+            };
+            broken = self.judge.broken_anyway(&seen);
+            let (record, by_record) = self.judge.observe(&self.now.record, &seen);
+            broken.extend(by_record);
+            self.now.record = record;
+        }
         self.steps.push(Played { node: index, input, before, after, sends, saved });
         if broken.is_empty() {
             return Ok(());

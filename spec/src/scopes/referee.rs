@@ -5,11 +5,12 @@ use super::witness::{WITNESS_RULES, Witness};
 use super::{Scope, words};
 use crate::engine::{self, Cost, Depends, Ghost, Local, Observed, Predicate, StepRecord, StepView, View};
 use crate::properties::audit::Audit;
-use crate::properties::judge::{Judge, Rule, Seen};
+use crate::properties::judge::{Judge, Rule};
 use crate::properties::party::{Msg, Party, PartyState};
 use crate::properties::progress::{self, Frozen, Links};
 use crate::properties::record::Record;
 use crate::properties::refines;
+use crate::properties::step::Seen;
 use crate::properties::timers;
 use crate::properties::transition::stored_or_empty;
 use dashmap::DashMap;
@@ -41,27 +42,31 @@ impl Referee {
         Referee { scope, judge, nodes, progress: DashMap::default() }
     }
 
-    fn seen<'a>(step: &StepView<'a, Party>, sends: &'a [(Id, Msg)]) -> Seen<'a> {
-        Seen {
+    /// A step as the rules see it; none if it is a client's.
+    fn seen<'a>(step: &StepView<'a, Party>, sends: &'a [(Id, Msg)]) -> Option<Seen<'a>> {
+        Some(Seen {
             node: step.node.into(),
             input: step.input,
-            before: step.before,
+            before: step.before.replica()?,
             stored_before: step.stored_before,
-            after: step.after,
+            after: step.after.replica()?,
             stored_after: step.stored_after,
             sends,
-        }
+        })
     }
 
     /// The rules that a step breaks, each with the reason.
     pub fn reasons(&self, record: &Record, step: &StepRecord<Party>) -> Vec<(Rule, String)> {
         let sends: Vec<_> = step.sends.iter().map(|(dst, message, _)| (*dst, message.clone())).collect();
+        let (Some(before), Some(after)) = (step.before.state.replica(), step.after.state.replica()) else {
+            return Vec::new();
+        };
         let seen = Seen {
             node: step.node.into(),
             input: &step.input,
-            before: &step.before.state,
+            before,
             stored_before: &step.before.stored,
-            after: &step.after.state,
+            after,
             stored_after: &step.after.stored,
             sends: &sends,
         };
@@ -144,7 +149,8 @@ impl Ghost<Party> for Referee {
             return Observed::default();
         }
         let sends: Vec<_> = step.sends.iter().map(|(dst, message)| (*dst, (*message).clone())).collect();
-        let (after, broken) = self.judge.observe(record, &Self::seen(step, &sends));
+        let Some(seen) = Self::seen(step, &sends) else { return Observed::default() };
+        let (after, broken) = self.judge.observe(record, &seen);
         Observed { record: (after != *record).then_some(after), broken: mask(&broken) }
     }
 
@@ -153,7 +159,7 @@ impl Ghost<Party> for Referee {
             return 0;
         }
         let sends: Vec<_> = step.sends.iter().map(|(dst, message)| (*dst, (*message).clone())).collect();
-        mask(&self.judge.broken_anyway(&Self::seen(step, &sends)))
+        Self::seen(step, &sends).map_or(0, |seen| mask(&self.judge.broken_anyway(&seen)))
     }
 
     fn cost(&self, step: &StepView<'_, Party>) -> Cost {
