@@ -1,13 +1,16 @@
 //! One step of an actor, as data: what went in, and what came out.
 //!
-//! The checker memoises steps, the counterexamples print them, and the node records them; all take them from here.
+//! The checker memoises steps, the counterexamples print them, and the node records them ([`line`]); all take them from here.
 
-use serde::Serialize;
+pub mod line;
+pub(crate) mod pairs;
+
+use serde::{Deserialize, Serialize};
 use stateright::actor::{Actor, Command, Id, Out};
 use std::borrow::Cow;
 
 /// What makes an actor take a step.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Input<M, T> {
     /// The node starts from what it has saved, or from nothing.
     Start,

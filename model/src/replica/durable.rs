@@ -11,13 +11,15 @@ use super::message::Entry;
 use super::snapshot::Arriving;
 use crate::machine::StateMachine;
 use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
 use std::hash::{Hash, Hasher};
 
 /// The durable state of one replica: its acceptor, what is decided, and a count of its lives.
 ///
 /// Invariant: `accepted` holds slots from `decided` on, each with an entry in `log`; below `decided`, `log` holds every slot from
 /// `snapshot.applied` on, and before that the tail that is kept for those who are a little behind, or what others are being sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound = "S: StateMachine")]
 pub struct Durable<S: StateMachine> {
     /// The highest ballot promised: nothing below it is promised or voted for again. Saved before the promise is seen.
     pub promised: Ballot,

@@ -13,12 +13,14 @@ use super::message::{
 use super::{Handler, Timer};
 use crate::machine::StateMachine;
 use crate::mark::Mark;
+use crate::trace::pairs;
+use serde::{Deserialize, Serialize};
 use stateright::actor::Id;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The session through which this node does what clients without one ask.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum NodeSession {
     /// Not needed yet, or ended.
     #[default]
@@ -30,7 +32,7 @@ pub enum NodeSession {
 }
 
 /// Who waits for an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Client {
     /// The client.
     pub id: Id,
@@ -39,7 +41,8 @@ pub struct Client {
 }
 
 /// An act that is not answered yet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound = "S: StateMachine")]
 pub struct PendingWrite<S: StateMachine> {
     /// Who waits.
     pub client: Client,
@@ -54,7 +57,7 @@ pub struct PendingWrite<S: StateMachine> {
 }
 
 /// How far a read is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ReadStage {
     /// Not asked for.
     Waiting,
@@ -65,7 +68,8 @@ pub enum ReadStage {
 }
 
 /// A read that is not answered yet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound = "S: StateMachine")]
 pub struct PendingRead<S: StateMachine> {
     /// Who waits.
     pub client: Client,
@@ -76,7 +80,8 @@ pub struct PendingRead<S: StateMachine> {
 }
 
 /// What a node knows about the requests of its clients; lost in a crash, as their connections are.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound = "S: StateMachine")]
 pub struct Gateway<S: StateMachine> {
     /// The number under which this life opens its session and asks for reads; a new one for each session.
     pub incarnation: Option<u64>,
@@ -87,6 +92,7 @@ pub struct Gateway<S: StateMachine> {
     /// Acts not answered yet.
     pub writes: BTreeMap<u64, PendingWrite<S>>,
     /// The same by name; a node's own operations and those of clients do not meet.
+    #[serde(with = "pairs")]
     pub named: BTreeMap<(OperationId, bool), u64>,
     /// Reads not answered yet.
     pub reads: BTreeMap<u64, PendingRead<S>>,

@@ -10,12 +10,14 @@ use super::message::{Entry, Message, Operation, OperationKey, ReadId, entry_byte
 use super::{Handler, Role, Timer};
 use crate::machine::{StateMachine, Value};
 use crate::mark::Mark;
+use serde::{Deserialize, Serialize};
 use stateright::actor::Id;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// A proposed slot that is not decided yet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound = "C: Value")]
 pub struct Proposal<C: Value> {
     /// What is proposed.
     pub entry: Entry<C>,
@@ -26,7 +28,8 @@ pub struct Proposal<C: Value> {
 }
 
 /// What a leader knows; it is lost with the leadership.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound = "C: Value")]
 pub struct Leader<C: Value> {
     /// The ballot that a quorum promised.
     pub ballot: Ballot,

@@ -39,7 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How a replica waits, and its bounds. The protocol is safe whatever they are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
     /// The range that the election timeout is drawn from. Several times `resend`.
     pub election: Range<Duration>,
@@ -161,7 +161,8 @@ impl<S: StateMachine> Replica<S> {
 }
 
 /// What a replica is doing about leading.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound = "C: Value")]
 pub enum Role<C: Value> {
     /// Nothing.
     Following,
@@ -179,7 +180,8 @@ pub enum Role<C: Value> {
 }
 
 /// A replica's state.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound = "S: StateMachine")]
 pub struct State<S: StateMachine> {
     /// What survives a crash, as soon as it is saved.
     pub durable: Arc<Durable<S>>,

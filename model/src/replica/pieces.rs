@@ -7,7 +7,7 @@ use super::executor::{Executor, Session};
 use super::message::{Done, OperationId, SessionId};
 use crate::machine::{StateMachine, Value};
 use imbl::OrdMap;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use stateright::actor::Id;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
@@ -46,6 +46,25 @@ pub enum Piece<I: Value, R: Value> {
 pub type PlaceOf<S> = Place<<S as StateMachine>::Place>;
 /// The pieces of the applied state of `S`.
 pub type PieceOf<S> = Piece<<S as StateMachine>::Item, <S as StateMachine>::Reply>;
+
+/// Its slot and its pieces.
+impl<S: StateMachine> Serialize for Executor<S> {
+    fn serialize<T: Serializer>(&self, serializer: T) -> Result<T::Ok, T::Error> {
+        let pieces: Vec<_> = self.pieces(None).collect();
+        (self.applied, pieces).serialize(serializer)
+    }
+}
+
+impl<'de, S: StateMachine> Deserialize<'de> for Executor<S> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (applied, pieces) = <(Slot, Vec<(PlaceOf<S>, PieceOf<S>)>)>::deserialize(deserializer)?;
+        let mut executor = Executor { applied, ..Executor::default() };
+        for (place, piece) in pieces {
+            executor.put(place, piece);
+        }
+        Ok(executor)
+    }
+}
 
 /// What a piece takes beside an item of the state machine or a reply, in bytes.
 const PIECE_BYTES: usize = 64;

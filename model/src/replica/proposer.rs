@@ -8,11 +8,13 @@ use super::message::{Entry, Message, Vote};
 use super::{Handler, Role};
 use crate::machine::{StateMachine, Value};
 use crate::mark::Mark;
+use serde::{Deserialize, Serialize};
 use stateright::actor::Id;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A candidacy: what the promises of one ballot have reported so far.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound = "C: Value")]
 pub struct Proposer<C: Value> {
     /// The ballot to be promised.
     pub ballot: Ballot,

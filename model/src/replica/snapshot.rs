@@ -13,11 +13,13 @@ use super::pieces::{PieceOf, PlaceOf};
 use super::{Handler, Role, State};
 use crate::machine::StateMachine;
 use crate::mark::Mark;
+use serde::{Deserialize, Serialize};
 use stateright::actor::Id;
 use std::ops::Range;
 
 /// What has arrived of a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound = "S: StateMachine")]
 pub struct Arriving<S: StateMachine> {
     /// All pieces that arrived; `applied` is the slot of the whole.
     pub executor: Executor<S>,
@@ -26,7 +28,8 @@ pub struct Arriving<S: StateMachine> {
 }
 
 /// What is kept for a member that is further behind than the log goes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound = "S: StateMachine")]
 pub struct Serving<S: StateMachine> {
     /// What it is being sent.
     pub sent: Sent<S>,
@@ -42,7 +45,8 @@ pub struct Serving<S: StateMachine> {
 }
 
 /// What a member is being sent.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound = "S: StateMachine")]
 pub enum Sent<S: StateMachine> {
     /// A snapshot; all pieces up to this place it has.
     Parts(Executor<S>, Option<PlaceOf<S>>),

@@ -228,7 +228,7 @@ impl Ghost<Party> for Referee {
     }
 
     fn tell_message(&self, message: &Msg) -> String {
-        words::message(message)
+        words::message::<Audit>(message)
     }
 
     fn tell_timer(&self, timer: &Timer) -> String {

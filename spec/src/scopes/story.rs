@@ -2,13 +2,15 @@
 
 use super::prefix::{Broken, Played};
 use super::referee::{INDUCTIVE_INVARIANT, Referee};
-use super::words::{self, Fields};
+use super::words::{self, Fields, Words};
 use crate::engine::{self, Action, State, StepRecord, System};
+use crate::properties::audit::Audit;
 use crate::properties::judge::Rule;
-use crate::properties::party::{Msg, Party};
+use crate::properties::party::Party;
 use crate::report::svg::sequence_diagram;
 use crate::report::{StepKind, StoryStep};
 use paxos_model::replica::Timer;
+use paxos_model::replica::message::MessageOf;
 use paxos_model::trace::Input;
 use stateright::actor::{Actor, Id};
 
@@ -51,7 +53,7 @@ fn reasons(
 
 fn step(system: &System<Party, Referee>, number: usize, record: &StepRecord<Party>) -> StoryStep {
     let fields = |local: &engine::Local<Party>| words::local(&local.state, &local.stored, &local.timers);
-    let told = Told {
+    let told = Told::<Audit> {
         node: record.node,
         input: &record.input,
         before: fields(&record.before),
@@ -70,7 +72,7 @@ pub fn played(parties: &[Party], broken: &Broken) -> Vec<StoryStep> {
     };
     let fields = |seat: &super::prefix::Seat| words::local(&seat.state, &seat.stored, &seat.timers);
     let step = |(number, step): (usize, &Played)| {
-        let told = Told {
+        let told = Told::<Audit> {
             node: step.node,
             input: &step.input,
             before: fields(&step.before),
@@ -89,18 +91,20 @@ pub fn played(parties: &[Party], broken: &Broken) -> Vec<StoryStep> {
 }
 
 /// A step, wherever it was taken.
-struct Told<'a> {
-    node: usize,
-    input: &'a Input<Msg, Timer>,
-    before: Fields,
-    after: Fields,
-    same: bool,
-    saved: bool,
-    sends: Vec<(Id, &'a Msg)>,
+pub(crate) struct Told<'a, S: Words> {
+    pub(crate) node: usize,
+    pub(crate) input: &'a Input<MessageOf<S>, Timer>,
+    pub(crate) before: Fields,
+    pub(crate) after: Fields,
+    /// Whether nothing changed.
+    pub(crate) same: bool,
+    pub(crate) saved: bool,
+    pub(crate) sends: Vec<(Id, &'a MessageOf<S>)>,
 }
 
-impl Told<'_> {
-    fn step(self, number: usize, who: impl Fn(usize) -> String) -> StoryStep {
+impl<S: Words> Told<'_, S> {
+    /// In words; `who` names a node or a client.
+    pub(crate) fn step(self, number: usize, who: impl Fn(usize) -> String) -> StoryStep {
         let actor = who(self.node);
         let (what, kind) = match self.input {
             Input::Start => (format!("{actor} crashes and starts again"), StepKind::Restart { node: actor.clone() }),
@@ -109,7 +113,7 @@ impl Told<'_> {
                 (format!("{actor}: its {label} timer runs out"), StepKind::Timeout { node: actor.clone(), label })
             }
             Input::Deliver { src, msg } => {
-                let (src, label) = (who(usize::from(*src)), words::message(msg));
+                let (src, label) = (who(usize::from(*src)), words::message::<S>(msg));
                 let what = format!("{actor} receives {label} from {src}");
                 (what, StepKind::Deliver { src, dst: actor.clone(), label })
             }
@@ -123,7 +127,7 @@ impl Told<'_> {
         if self.saved {
             changes.push("saves".into());
         }
-        let sends = self.sends.iter().map(|(dst, message)| (who(usize::from(*dst)), words::message(message)));
+        let sends = self.sends.iter().map(|(dst, message)| (who(usize::from(*dst)), words::message::<S>(message)));
         StoryStep { number, what, kind, changes, sends: sends.collect(), actor, broke: Vec::new() }
     }
 }

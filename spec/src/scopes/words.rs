@@ -4,15 +4,17 @@
 
 use crate::engine::changes;
 use crate::properties::audit::{self, Audit, Tagged};
-use crate::properties::party::{ClientState, Msg, PartyState, Stored};
+use crate::properties::party::{ClientState, PartyState, Stored};
 use crate::properties::record::Record;
 use crate::properties::sequential::Ret;
-use paxos_model::kv::{self, Answer, Command, Entry as KvEntry, Put, Query, Reply, Written};
+use paxos_model::kv::{self, Answer, Command, Entry as KvEntry, Kv, Put, Query, Reply, Written};
 use paxos_model::machine::StateMachine;
 use paxos_model::replica::ballot::Ballot;
 use paxos_model::replica::durable::Durable;
 use paxos_model::replica::gateway::{Gateway, NodeSession, PendingWrite, ReadStage};
-use paxos_model::replica::message::{Act, Arrived, Done, Entry, Message, Operation, Outcome, ReadId, Request};
+use paxos_model::replica::message::{
+    Act, Arrived, Done, Entry, Message, MessageOf, Operation, Outcome, ReadId, Request,
+};
 use paxos_model::replica::pieces::Place;
 use paxos_model::replica::snapshot::Sent;
 use paxos_model::replica::{Role, State, Timer};
@@ -22,6 +24,56 @@ use std::fmt::{Debug, Display};
 
 /// Named parts of a state.
 pub type Fields = Vec<(String, String)>;
+
+/// A machine that can be told.
+pub trait Words: StateMachine<Query = Query, Reply = Reply, Answer = Answer> {
+    /// A command.
+    fn command(command: &Self::Command) -> String;
+
+    /// Where an item is.
+    fn place(place: &Self::Place) -> String;
+
+    /// Its state.
+    fn fields(&self) -> Fields;
+}
+
+impl Words for Kv {
+    fn command(told: &Command) -> String {
+        command(told)
+    }
+
+    fn place(place: &kv::Place) -> String {
+        match place {
+            kv::Place::Floor => "the floor".into(),
+            kv::Place::Key(key) => format!("key {key}"),
+        }
+    }
+
+    fn fields(&self) -> Fields {
+        vec![("store".into(), store(self))]
+    }
+}
+
+impl Words for Audit {
+    fn command(told: &Tagged) -> String {
+        command(&told.command)
+    }
+
+    fn place(place: &audit::Place) -> String {
+        match place {
+            audit::Place::Kv(place) => Kv::place(place),
+            audit::Place::Count(tag) => format!("the count of {tag}"),
+        }
+    }
+
+    fn fields(&self) -> Fields {
+        if self.counts.is_empty() {
+            return Fields::new();
+        }
+        let counts = listed(&self.counts, |(tag, count)| format!("{tag} ({count})"));
+        vec![("store".into(), store(&self.kv)), ("commands applied (how often)".into(), counts)]
+    }
+}
 
 /// What a field that isn't there is told as.
 const NOTHING: &str = "nothing";
@@ -52,14 +104,14 @@ fn lower(value: &impl Debug) -> String {
 }
 
 /// A message: `accept(2.1, slot 0, put k=v)`.
-pub fn message(message: &Msg) -> String {
+pub fn message<S: Words>(message: &MessageOf<S>) -> String {
     let relayed = |relayed: &bool| if *relayed { ", relayed" } else { "" };
     let round = |round: &u64| if *round == 0 { String::new() } else { format!(", round {round}") };
     match message {
-        Message::Request { number, request: wanted, .. } => format!("request(#{number}, {})", request(wanted)),
+        Message::Request { number, request: wanted, .. } => format!("request(#{number}, {})", request::<S>(wanted)),
         Message::Reply { number, outcome: told } => format!("reply(#{number}, {})", outcome(told)),
         Message::Forward { operations, relayed: r } => {
-            format!("forward({}{})", listed(&**operations, operation), relayed(r))
+            format!("forward({}{})", listed(&**operations, operation::<S>), relayed(r))
         }
         Message::ReadIndex { read, relayed: r } => format!("read-index({}{})", read_id(read), relayed(r)),
         Message::ReadSlot { read, slot } => format!("read-slot({}, from slot {slot})", read_id(read)),
@@ -68,10 +120,11 @@ pub fn message(message: &Msg) -> String {
         Message::Prepare { ballot } => format!("prepare({ballot})"),
         Message::Promise { ballot, first, votes } => {
             let from = if *first == 0 { String::new() } else { format!(", from slot {first}") };
-            let votes = listed(votes, |vote| format!("slot {} in {}: {}", vote.slot, vote.ballot, entry(&vote.entry)));
+            let votes =
+                listed(votes, |vote| format!("slot {} in {}: {}", vote.slot, vote.ballot, entry::<S>(&vote.entry)));
             format!("promise({ballot}{from}, votes: {votes})")
         }
-        Message::Accept { ballot, slot, entry: e } => format!("accept({ballot}, slot {slot}, {})", entry(e)),
+        Message::Accept { ballot, slot, entry: e } => format!("accept({ballot}, slot {slot}, {})", entry::<S>(e)),
         Message::Accepted { ballot, slot } => format!("accepted({ballot}, slot {slot})"),
         Message::Heartbeat { ballot, decided, round: r } => {
             format!("heartbeat({ballot}, decided below {decided}{})", round(r))
@@ -79,14 +132,14 @@ pub fn message(message: &Msg) -> String {
         Message::HeartbeatAck { ballot, round: r } => format!("heartbeat-ack({ballot}{})", round(r)),
         Message::Fetch { from, arriving: None } => format!("fetch(from slot {from})"),
         Message::Fetch { from, arriving: Some(Arrived { slot, after }) } => {
-            format!("fetch(from slot {from}, or the snapshot of slot {slot} after {})", place(after.as_ref()))
+            format!("fetch(from slot {from}, or the snapshot of slot {slot} after {})", place::<S>(after.as_ref()))
         }
         Message::Part { slot, after, pieces, last } => {
-            let pieces = listed(pieces, |(at, _)| place(Some(at)));
+            let pieces = listed(pieces, |(at, _)| place::<S>(Some(at)));
             let end = if *last { ", the last" } else { "" };
-            format!("part(of the snapshot of slot {slot} after {}: {pieces}{end})", place(after.as_ref()))
+            format!("part(of the snapshot of slot {slot} after {}: {pieces}{end})", place::<S>(after.as_ref()))
         }
-        Message::Decided { from, entries } => format!("decided(from slot {from}: {})", listed(entries, entry)),
+        Message::Decided { from, entries } => format!("decided(from slot {from}: {})", listed(entries, entry::<S>)),
     }
 }
 
@@ -105,28 +158,28 @@ fn read_id(read: &ReadId) -> String {
 }
 
 /// What a slot of the log holds.
-pub fn entry(entry: &Entry<Tagged>) -> String {
+pub fn entry<S: Words>(entry: &Entry<S::Command>) -> String {
     match entry {
         Entry::Noop => "no-op".into(),
-        Entry::Batch(operations) => listed(&**operations, operation),
+        Entry::Batch(operations) => listed(&**operations, operation::<S>),
     }
 }
 
-fn operation(operation: &Operation<Tagged>) -> String {
+fn operation<S: Words>(operation: &Operation<S::Command>) -> String {
     match operation {
         Operation::Open { node, incarnation } => {
             format!("session of node {} in life {incarnation}", usize::from(*node))
         }
-        Operation::InSession { id, act: what, .. } => format!("{} as {id:?}", act(what)),
+        Operation::InSession { id, act: what, .. } => format!("{} as {id:?}", act::<S>(what)),
     }
 }
 
-fn act(act: &Act<Tagged>) -> String {
+fn act<S: Words>(act: &Act<S::Command>) -> String {
     match act {
         Act::OpenSession => "open a session".into(),
         Act::ExpireUnused(slot) => format!("end the sessions not used since slot {slot}"),
         Act::ExpireSession(session) => format!("end session {session:?}"),
-        Act::Apply(tagged) => command(&tagged.command),
+        Act::Apply(what) => S::command(what),
     }
 }
 
@@ -150,11 +203,11 @@ fn query(query: &Query) -> String {
     }
 }
 
-fn request(request: &Request<Tagged, Query>) -> String {
+fn request<S: Words>(request: &Request<S::Command, Query>) -> String {
     match request {
         Request::Write { session, act: what } => {
             let name = session.map(|(id, _)| format!(" as {id:?}")).unwrap_or_default();
-            format!("{}{name}", act(what))
+            format!("{}{name}", act::<S>(what))
         }
         Request::Read(what) => format!("read {}", query(what)),
         Request::LocalRead(what) => format!("local read {}", query(what)),
@@ -202,19 +255,29 @@ fn outcome(outcome: &Outcome<Reply, Answer>) -> String {
 
 /// What one party has: its state, what of it isn't on its disk, its timers.
 pub fn local<'a>(state: &PartyState, stored: &Option<Stored>, timers: impl IntoIterator<Item = &'a Timer>) -> Fields {
-    let mut fields = match state {
-        PartyState::Client(state) => client(state),
-        PartyState::Replica(state) => {
-            let mut fields = durable(&state.durable);
-            let unsaved = match stored {
-                Some(stored) => different(&durable(stored), &fields),
-                None => different(&durable(&Durable::default()), &fields),
-            };
-            fields.push(("not on its disk".into(), listed(unsaved, |name| name)));
-            fields.extend(replica(state));
+    match state {
+        PartyState::Client(state) => {
+            let mut fields = client(state);
+            fields.push(("timers".into(), listed(timers, timer)));
             fields
         }
+        PartyState::Replica(state) => replica(state, stored, timers),
+    }
+}
+
+/// What a replica has.
+pub fn replica<'a, S: Words>(
+    state: &State<S>,
+    stored: &Option<Stored<S>>,
+    timers: impl IntoIterator<Item = &'a Timer>,
+) -> Fields {
+    let mut fields = durable(&state.durable);
+    let unsaved = match stored {
+        Some(stored) => different(&durable(stored), &fields),
+        None => different(&durable(&Durable::<S>::default()), &fields),
     };
+    fields.push(("not on its disk".into(), listed(unsaved, |name| name)));
+    fields.extend(volatile(state));
     fields.push(("timers".into(), listed(timers, timer)));
     fields
 }
@@ -235,7 +298,7 @@ fn client(state: &ClientState) -> Fields {
     fields
 }
 
-fn durable(durable: &Durable<Audit>) -> Fields {
+fn durable<S: Words>(durable: &Durable<S>) -> Fields {
     let mut fields = vec![("promised".into(), ballot(durable.promised))];
     if durable.promised_at > 0 {
         fields.push(("promised with decided below".into(), durable.promised_at.to_string()));
@@ -243,8 +306,8 @@ fn durable(durable: &Durable<Audit>) -> Fields {
     fields.push(("decided below".into(), durable.decided.to_string()));
     for (slot, logged) in &durable.log {
         let text = match durable.accepted.get(slot) {
-            Some(ballot) => format!("{} voted in {ballot}", entry(logged)),
-            None => entry(logged),
+            Some(ballot) => format!("{} voted in {ballot}", entry::<S>(logged)),
+            None => entry::<S>(logged),
         };
         fields.push((format!("slot {slot}"), text));
     }
@@ -255,7 +318,7 @@ fn durable(durable: &Durable<Audit>) -> Fields {
         fields.push(("snapshot".into(), format!("of slot {}", durable.snapshot.applied)));
     }
     if let Some(arriving) = &durable.arriving {
-        let text = format!("of slot {}, up to {}", arriving.executor.applied, place(arriving.after.as_ref()));
+        let text = format!("of slot {}, up to {}", arriving.executor.applied, place::<S>(arriving.after.as_ref()));
         fields.push(("arriving".into(), text));
     }
     if durable.incarnation > 0 {
@@ -264,12 +327,10 @@ fn durable(durable: &Durable<Audit>) -> Fields {
     fields
 }
 
-fn place(place: Option<&Place<audit::Place>>) -> String {
+fn place<S: Words>(place: Option<&Place<S::Place>>) -> String {
     match place {
         None => NOTHING.into(),
-        Some(Place::Item(audit::Place::Kv(kv::Place::Floor))) => "the floor".into(),
-        Some(Place::Item(audit::Place::Kv(kv::Place::Key(key)))) => format!("key {key}"),
-        Some(Place::Item(audit::Place::Count(tag))) => format!("the count of {tag}"),
+        Some(Place::Item(place)) => S::place(place),
         Some(Place::Session(id)) => format!("session {id:?}"),
         Some(Place::Done(id)) => format!("the reply to {id:?}"),
     }
@@ -279,8 +340,9 @@ fn ballot(ballot: Ballot) -> String {
     if ballot.round == 0 { NOTHING.into() } else { ballot.to_string() }
 }
 
-fn replica(state: &State<Audit>) -> Fields {
-    let mut fields = role(&state.role);
+/// What is lost in a crash.
+fn volatile<S: Words>(state: &State<S>) -> Fields {
+    let mut fields = role::<S>(&state.role);
     fields.push(("follows".into(), state.following.map_or_else(|| "nobody".into(), ballot)));
     if state.outbid.round > 0 {
         fields.push(("outbid by".into(), state.outbid.to_string()));
@@ -297,7 +359,7 @@ fn replica(state: &State<Audit>) -> Fields {
     for (node, served) in &state.serving {
         let what = match &served.sent {
             Sent::Parts(snapshot, after) => {
-                format!("the snapshot of slot {} after {}", snapshot.applied, place(after.as_ref()))
+                format!("the snapshot of slot {} after {}", snapshot.applied, place::<S>(after.as_ref()))
             }
             Sent::Entries(from) => format!("the log from slot {from}"),
         };
@@ -308,11 +370,7 @@ fn replica(state: &State<Audit>) -> Fields {
     }
     let executor = &state.executor;
     fields.push(("applied below".into(), executor.applied.to_string()));
-    if !executor.machine.counts.is_empty() {
-        fields.push(("store".into(), store(&executor.machine)));
-        let counts = listed(&executor.machine.counts, |(tag, count)| format!("{tag} ({count})"));
-        fields.push(("commands applied (how often)".into(), counts));
-    }
+    fields.extend(executor.machine.fields());
     for (id, session) in &executor.sessions {
         let of = session
             .owner
@@ -329,17 +387,17 @@ fn replica(state: &State<Audit>) -> Fields {
 }
 
 /// The keys that have a value, and the floor once there is one.
-fn store(machine: &Audit) -> String {
+fn store(machine: &Kv) -> String {
     let every = Query::Keys { prefix: "".into(), start: "".into(), limit: u64::MAX };
-    let keys = match machine.kv.query(&every) {
+    let keys = match machine.query(&every) {
         Answer::Keys(keys) => keys,
         Answer::Entry(_) => Vec::new(),
     };
-    let floor = if machine.kv.floor() > 0 { format!(", floor {}", machine.kv.floor()) } else { String::new() };
-    format!("{}{floor}", listed(&keys, |key| stored_entry(&machine.kv.get(key))))
+    let floor = if machine.floor() > 0 { format!(", floor {}", machine.floor()) } else { String::new() };
+    format!("{}{floor}", listed(&keys, |key| stored_entry(&machine.get(key))))
 }
 
-fn role(role: &Role<Tagged>) -> Fields {
+fn role<S: Words>(role: &Role<S::Command>) -> Fields {
     let field = |name: &str, text: &dyn Display| (name.to_string(), text.to_string());
     match role {
         Role::Following => vec![field("role", &"follower")],
@@ -347,7 +405,8 @@ fn role(role: &Role<Tagged>) -> Fields {
             vec![field("role", &format!("would begin {ballot}")), field("granted by", &nodes(granted))]
         }
         Role::Preparing(proposer) => {
-            let votes = listed(&proposer.votes, |(slot, (ballot, e))| format!("slot {slot} in {ballot}: {}", entry(e)));
+            let votes =
+                listed(&proposer.votes, |(slot, (ballot, e))| format!("slot {slot} in {ballot}: {}", entry::<S>(e)));
             let mut fields = vec![
                 field("role", &format!("candidate in {}", proposer.ballot)),
                 field("promised by", &nodes(&proposer.promised)),
@@ -368,11 +427,11 @@ fn role(role: &Role<Tagged>) -> Fields {
                 field("heard from", &nodes(&leader.contacts)),
             ];
             for (slot, proposal) in &leader.proposals {
-                let text = format!("{}, votes of {}", entry(&proposal.entry), nodes(&proposal.votes));
+                let text = format!("{}, votes of {}", entry::<S>(&proposal.entry), nodes(&proposal.votes));
                 fields.push((format!("proposal for slot {slot}"), text));
             }
             if !leader.queue.is_empty() {
-                fields.push(field("queue", &listed(&leader.queue, operation)));
+                fields.push(field("queue", &listed(&leader.queue, operation::<S>)));
             }
             if !leader.known.is_empty() {
                 fields.push(field("queued or proposed", &leader.known.len()));
@@ -394,7 +453,7 @@ fn role(role: &Role<Tagged>) -> Fields {
     }
 }
 
-fn gateway(gateway: &Gateway<Audit>) -> Fields {
+fn gateway<S: Words>(gateway: &Gateway<S>) -> Fields {
     let mut fields = Fields::new();
     let mut field = |name: String, text: String| fields.push((name, text));
     if let Some(life) = gateway.incarnation {
@@ -411,7 +470,7 @@ fn gateway(gateway: &Gateway<Audit>) -> Fields {
     for (number, PendingWrite { client, act: what, id, handed_on, .. }) in &gateway.writes {
         let name = id.map(|(id, _)| format!(" as {id:?}")).unwrap_or_default();
         let stage = if *handed_on { "handed on" } else { "waits" };
-        field(format!("request {number}"), format!("{}, {}{name}, {stage}", whom(client), act(what)));
+        field(format!("request {number}"), format!("{}, {}{name}, {stage}", whom(client), act::<S>(what)));
     }
     for (number, read) in &gateway.reads {
         let stage = match read.stage {
@@ -437,10 +496,10 @@ fn gateway(gateway: &Gateway<Audit>) -> Fields {
 pub fn record(record: &Record) -> Fields {
     let mut fields = Fields::new();
     for (slot, values) in &record.chosen {
-        fields.push((format!("chosen in slot {slot}"), listed(values, entry)));
+        fields.push((format!("chosen in slot {slot}"), listed(values, entry::<Audit>)));
     }
     for ((slot, ballot), values) in &record.votes {
-        let text = listed(values, |(e, voters)| format!("{} by {}", entry(e), nodes(voters)));
+        let text = listed(values, |(e, voters)| format!("{} by {}", entry::<Audit>(e), nodes(voters)));
         fields.push((format!("votes in slot {slot}, ballot {ballot}"), text));
     }
     for ((client, item), progress) in &record.operations {
