@@ -5,7 +5,7 @@ use stateright::actor::Id;
 
 /// Outputs of consecutive steps, in their order, divided by the first save among them.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub struct Batch {
     /// Precedes every save: may leave once all earlier batches are durable.
     pub(super) before: Vec<(Id, Msg)>,
     /// Follows a save of this batch: may leave once `save` is durable.

@@ -1,7 +1,8 @@
 //! Who waits for an answer at this node. Every request is answered once: by the replica, or when its time is up, or with "unknown"
 //! when the node starts anew or ends. That a disk hangs keeps back what the replica says, and so must not keep the client.
 
-use crate::Outcome;
+use super::sizes;
+use crate::{Outcome, Request};
 use paxos_model::replica::message::Refusal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -42,7 +43,7 @@ struct Waiting {
 
 /// The requests that are under way.
 #[derive(Debug, Default)]
-pub(super) struct Clients(Mutex<All>);
+pub struct Clients(Mutex<All>);
 
 #[derive(Debug, Default)]
 struct All {
@@ -85,12 +86,19 @@ impl Clients {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes down a request of `bytes` that is to be answered by `deadline`. Returns its number, from 1, and where its answer comes.
-    pub(super) fn insert(
+    /// Takes down a request that is to be answered within `timeout_ms` from `now` on. Returns its number, from 1, and where its answer
+    /// comes.
+    pub fn begin(
         &self,
-        deadline: Instant,
-        bytes: usize,
+        request: &Request,
+        timeout_ms: u32,
+        now: Instant,
     ) -> Result<(u64, oneshot::Receiver<Answered>), Overloaded> {
+        self.insert(now + Duration::from_millis(timeout_ms.into()), sizes::of_request(request))
+    }
+
+    /// Takes down a request of `bytes` that is to be answered by `deadline`. Returns its number, from 1, and where its answer comes.
+    fn insert(&self, deadline: Instant, bytes: usize) -> Result<(u64, oneshot::Receiver<Answered>), Overloaded> {
         let mut all = self.all();
         if all.closed || (all.queued_bytes > 0 && all.queued_bytes + bytes > QUEUED_BYTES) {
             return Err(Overloaded);
@@ -163,7 +171,7 @@ impl Clients {
     }
 
     /// Answers everybody, and takes no more.
-    pub(super) fn close(&self) {
+    pub fn close(&self) {
         let mut all = self.all();
         all.closed = true;
         all.interrupt(|_| true);

@@ -1,4 +1,4 @@
-//! The disk thread: commits one batch at a time, and then releases what waited for it.
+//! What the disk is asked and answers: it commits one batch at a time, and then releases what waited for it.
 
 use super::batch::Batch;
 use super::outlet::Outlet;
@@ -6,10 +6,10 @@ use super::timers::now;
 use crate::storage::{CommitError, Store, Usage};
 use crate::{Msg, Stored};
 use crossbeam_channel::{Receiver, Sender};
-use std::sync::Arc;
 
-/// What the disk thread is asked.
-pub(super) enum Order {
+/// What the disk is asked.
+#[derive(Debug)]
+pub enum Order {
     /// Make the batch durable and release it.
     Commit(Batch),
     /// Tell whether there is room again.
@@ -17,7 +17,8 @@ pub(super) enum Order {
 }
 
 /// What it answers, one for each order, in order.
-pub(super) enum Report {
+#[derive(Debug)]
+pub enum Report {
     /// The batch is durable and released; here is what it says to its own node, what is stored, and how full the store is.
     Committed(Vec<Msg>, Stored, Usage),
     /// There is no room: nothing of the batch was written or released.
@@ -35,27 +36,40 @@ pub(super) enum Report {
     Room(bool, Usage),
 }
 
-/// Works until nobody can ask any more.
-pub(super) fn work<S: Store>(mut store: S, outlet: &Arc<Outlet>, orders: &Receiver<Order>, reports: &Sender<Report>) {
-    for order in orders {
-        let report = match order {
-            Order::Commit(batch) => {
-                let value = batch.save.expect("a batch that saves nothing does not go to the disk");
-                let begin = now();
-                let committed = store.commit(&value);
-                metrics::histogram!("paxos_commit_seconds").record(begin.elapsed());
-                match committed {
-                    Ok(()) => Report::Committed(outlet.release(batch.after), value, store.usage()),
-                    Err(CommitError::Full(why)) => match store.load() {
-                        Ok(stored) => Report::Full { why, failed: value, stored },
-                        Err(error) => Report::Failed(error.to_string()),
-                    },
-                    Err(error @ CommitError::Failed(_)) => Report::Failed(error.to_string()),
-                }
-            }
-            Order::Probe => Report::Room(store.has_room(), store.usage()),
+impl Order {
+    /// What it makes durable, if anything.
+    pub fn saves(&self) -> Option<&Stored> {
+        match self {
+            Order::Commit(batch) => batch.save.as_ref(),
+            Order::Probe => None,
+        }
+    }
+
+    /// Carries it out on `store`: what a batch sends leaves through `outlet` once what it saves is durable.
+    pub fn carry_out<S: Store>(self, store: &mut S, outlet: &Outlet) -> Report {
+        let batch = match self {
+            Order::Commit(batch) => batch,
+            Order::Probe => return Report::Room(store.has_room(), store.usage()),
         };
-        if reports.send(report).is_err() {
+        let value = batch.save.expect("a batch that saves nothing does not go to the disk");
+        let begin = now();
+        let committed = store.commit(&value);
+        metrics::histogram!("paxos_commit_seconds").record(begin.elapsed());
+        match committed {
+            Ok(()) => Report::Committed(outlet.release(batch.after), value, store.usage()),
+            Err(CommitError::Full(why)) => match store.load() {
+                Ok(stored) => Report::Full { why, failed: value, stored },
+                Err(error) => Report::Failed(error.to_string()),
+            },
+            Err(error @ CommitError::Failed(_)) => Report::Failed(error.to_string()),
+        }
+    }
+}
+
+/// The disk thread: works until nobody can ask any more.
+pub(super) fn work<S: Store>(mut store: S, outlet: &Outlet, orders: &Receiver<Order>, reports: &Sender<Report>) {
+    for order in orders {
+        if reports.send(order.carry_out(&mut store, outlet)).is_err() {
             return;
         }
     }

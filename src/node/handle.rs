@@ -10,7 +10,6 @@ use paxos_model::replica::executor::Executor;
 use stateright::actor::Id;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 /// Bytes of messages from peers that wait for the loop.
@@ -48,7 +47,7 @@ pub struct Status {
 /// A message of a peer, and how many bytes it was.
 pub(super) type Delivered = (Id, Msg, usize);
 /// A client's request under its number.
-pub(super) type Ask = (u64, Request);
+pub type Ask = (u64, Request);
 /// Where what is applied goes.
 pub(super) type Copy = oneshot::Sender<Executor<Machine>>;
 
@@ -80,8 +79,7 @@ impl NodeHandle {
 
     /// Begins a request, which is answered within `timeout_ms` or a moment after it.
     pub fn request(&self, request: Request, timeout_ms: u32) -> Result<oneshot::Receiver<Answered>, Overloaded> {
-        let deadline = now() + Duration::from_millis(timeout_ms.into());
-        let (number, answer) = self.clients.insert(deadline, sizes::of_request(&request))?;
+        let (number, answer) = self.clients.begin(&request, timeout_ms, now())?;
         if self.asks.try_send((number, request)).is_err() {
             self.clients.forget(number);
             return Err(Overloaded);

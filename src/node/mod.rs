@@ -5,9 +5,13 @@
 //! synced): outputs are released in the order of the steps; what precedes the first save of a batch leaves when the batch
 //! before it is durable, the rest when its own save is. While the disk works on one batch the actor steps the next, which is
 //! how commits come to be shared.
+//!
+//! What both threads do is in [`Core`] and [`Order::carry_out`], which know neither thread nor clock: tests drive the same loop with a
+//! time, a network and a disk of their own.
 
 mod batch;
 mod clients;
+mod core;
 mod disk;
 mod handle;
 mod outlet;
@@ -16,8 +20,11 @@ mod run;
 mod sizes;
 mod timers;
 
-pub use clients::{Answered, Overloaded};
-pub use handle::{NodeHandle, Status};
+pub use self::core::Core;
+pub use clients::{Answered, Clients, Overloaded};
+pub use disk::{Order, Report};
+pub use handle::{Ask, NodeHandle, Status};
+pub use outlet::Outlet;
 pub use run::{Ended, Settings, start};
 
 use crate::Msg;

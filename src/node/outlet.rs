@@ -8,13 +8,23 @@ use stateright::actor::Id;
 use std::sync::Arc;
 
 /// Where a step's outputs go once they may be seen.
-pub(super) struct Outlet {
-    pub(super) id: Id,
-    pub(super) peers: Arc<dyn Peers>,
-    pub(super) clients: Arc<Clients>,
+pub struct Outlet {
+    id: Id,
+    peers: Arc<dyn Peers>,
+    clients: Arc<Clients>,
 }
 
 impl Outlet {
+    /// Of node `id`, whose messages to others go to `peers`; nobody waits for an answer yet.
+    pub fn new(id: Id, peers: Arc<dyn Peers>) -> Self {
+        Outlet { id, peers, clients: Arc::default() }
+    }
+
+    /// Who waits for an answer.
+    pub fn clients(&self) -> &Arc<Clients> {
+        &self.clients
+    }
+
     /// Releases messages in their order. Returns those to this node itself.
     pub(super) fn release(&self, messages: Vec<(Id, Msg)>) -> Vec<Msg> {
         let mut mine = Vec::new();

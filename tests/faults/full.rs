@@ -1,13 +1,14 @@
 //! A store without room: its node goes on reading, its cluster goes on, values are refused before it comes to that, and nothing that
 //! was acknowledged is lost.
 
-use crate::network::{Network, Node, put, quick, until, version};
+use crate::network::{Network, Node, answered, get, put, quick, until, version};
 use crate::store::{Control, Full, GateStore};
-use paxos::Request;
 use paxos::node::Answered;
 use paxos::storage::Usage;
 use paxos::storage::lmdb::LmdbStore;
+use paxos::{Outcome, Request};
 use paxos_model::replica::Options;
+use paxos_model::replica::message::Refusal;
 use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
@@ -98,6 +99,29 @@ fn a_disk_without_any_room_is_left_alone_until_there_is_some() {
 }
 
 #[test]
+fn a_node_that_is_stopped_when_its_full_store_is_due_for_a_look_ends() {
+    let node = Network::default().start(0, 1, quick(), GateStore::new(0));
+    assert_eq!(node.put("k", "a"), 1);
+    node.control.set_full(Some(Full::Log));
+    node.control.allow(node.control.begun_now());
+    let lost = node.ask(put("k", "b"), 60_000);
+    // That there is no room is found by the first commit with the entry; the next, of marks alone, is held for longer than the first pause.
+    until("no room", || {
+        node.control.allow_one();
+        is_full(&node).then_some(())
+    });
+    assert_eq!(answered(lost), Answered::Interrupted);
+    node.control.allow(node.control.done_now());
+    until("a commit that is held", || (node.control.begun_now() > node.control.done_now() + 1).then_some(()));
+    assert_eq!(node.answer(get("k"), 300), Answered::Interrupted);
+    node.handle.stop();
+    let refused = Answered::Outcome(Outcome::Refused(Refusal::Deadline));
+    until("it to take nothing more in", || (node.answer(get("k"), 20) == refused).then_some(()));
+    node.control.allow_all();
+    node.stop().expect("it ends well");
+}
+
+#[test]
 fn values_are_refused_while_there_is_still_room_for_deletes() {
     let store = GateStore::new(0);
     let node = Network::default().start(0, 1, quick(), store);
@@ -118,7 +142,7 @@ fn a_commit_that_fails_for_another_reason_is_not_tried_again() {
     store.control.die_at(2, crate::store::Death::Before);
     let node = Network::default().start(0, 1, quick(), store);
     let answer = node.ask(put("k", "a"), 60_000);
-    assert_eq!(crate::network::answered(answer), Answered::Interrupted);
+    assert_eq!(answered(answer), Answered::Interrupted);
     let control = node.control.clone();
     let why = node.stop().expect_err("it ends");
     assert!(why.contains("commit failed"), "{why}");
@@ -206,7 +230,7 @@ fn requests_that_bring_no_values_are_never_refused_for_want_of_room() {
     node.put("k", "a");
     let act = paxos_model::replica::message::Act::OpenSession;
     let answer = node.answer(Request::Write { session: None, act }, 5000);
-    assert!(matches!(answer, Answered::Outcome(paxos::Outcome::Done(_))), "{answer:?}");
+    assert!(matches!(answer, Answered::Outcome(Outcome::Done(_))), "{answer:?}");
     node.stop().expect("it ends well");
 }
 
