@@ -110,7 +110,7 @@ fn start(directory: &Path, slots: u64, live: u64) -> Result<ExitCode, Box<dyn Er
     let hour = Duration::from_secs(3600);
     let options = Options { election: hour..2 * hour, ..Options::default() };
     let settings = Settings { id: 0.into(), configuration: Configuration::of_voters(3), options, inputs_max: 1024 };
-    let (node, thread) = node::start(settings, store, Arc::new(Nobody))?;
+    let (node, thread) = node::start(settings, store, Arc::new(Nobody), None)?;
     let loaded = begin.elapsed();
     let mut status = node.status();
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;

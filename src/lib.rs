@@ -10,6 +10,7 @@ mod object;
 pub mod protocol;
 pub mod server;
 pub mod storage;
+pub mod trace;
 pub mod transport;
 pub mod upkeep;
 

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::http::{self, About, Member, Service};
 use crate::node::{self, Ended, NodeHandle, Peers, Settings};
 use crate::storage::Store;
+use crate::trace::Trace;
 use crate::transport::codec::{Hello, PROTOCOL};
 use crate::transport::pins::Pins;
 use crate::transport::{Book, Network, tcp, udp};
@@ -69,7 +70,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts node `index` of `config` on `store`.
+    /// Starts node `index` of `config` on `store`; it writes down what it does to `trace`.
     pub fn start<S: Store>(
         config: &Config,
         index: usize,
@@ -77,6 +78,7 @@ impl Server {
         pins: Pins,
         sockets: Sockets,
         metrics: PrometheusHandle,
+        trace: Option<Trace>,
     ) -> Result<Server, String> {
         let identity = store.identity();
         let hello = Hello {
@@ -100,7 +102,7 @@ impl Server {
             options: config.options(),
             inputs_max: INPUTS_MAX,
         };
-        let (node, thread) = node::start(settings, store, peers)?;
+        let (node, thread) = node::start(settings, store, peers, trace)?;
         let beside = vec![
             tokio::spawn(tcp::listen(sockets.tcp, book.clone(), pins.clone(), node.clone())),
             tokio::spawn(udp::listen(datagrams, book, pins, node.clone())),

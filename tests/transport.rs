@@ -95,7 +95,7 @@ impl Listener {
         let hour = Duration::from_secs(3600);
         let options = Options { election: hour..2 * hour, ..Options::default() };
         let settings = Settings { id: 0.into(), configuration: Configuration::of_voters(3), options, inputs_max: 1024 };
-        let (node, _) = node::start(settings, store, Arc::new(sent.clone())).unwrap();
+        let (node, _) = node::start(settings, store, Arc::new(sent.clone()), None).unwrap();
         let runtime = runtime();
         let addresses = BTreeMap::from([(1, "127.0.0.1:1".to_owned()), (2, "127.0.0.1:1".to_owned())]);
         let (book, pins) = (book(Hello { store: number, ..hello(0, 0, 0) }, addresses), Arc::new(pins));

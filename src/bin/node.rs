@@ -8,6 +8,7 @@ use paxos::metrics;
 use paxos::protocol;
 use paxos::server::{Server, Sockets};
 use paxos::storage::lmdb::LmdbStore;
+use paxos::trace::Trace;
 use paxos::transport::pins::Pins;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ struct Cli {
     index: Option<usize>,
     #[command(flatten)]
     log: Log,
+    #[command(flatten)]
+    tracing: Tracing,
     /// Refuses to start unless the protocol that this program was built from is the one that was checked.
     #[arg(long, global = true)]
     require_checked: bool,
@@ -48,6 +51,24 @@ struct Log {
     /// Logs one JSON object a line.
     #[arg(long, global = true)]
     log_json: bool,
+}
+
+#[derive(Args, Clone)]
+struct Tracing {
+    /// Writes every step of the replica to files in this directory, for `check replay`.
+    #[arg(long, global = true, value_name = "DIR")]
+    trace: Option<PathBuf>,
+    /// How much of it is kept, in MiB: the latest.
+    #[arg(long, global = true, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..1 << 20))]
+    trace_mib: u64,
+}
+
+impl Tracing {
+    /// The trace of node `index`, if there is to be one.
+    fn create(&self, config: &Config, index: usize) -> Result<Option<Trace>, String> {
+        let create = |directory: &PathBuf| Trace::create(directory, &config.cluster, index as u64, self.trace_mib);
+        self.trace.as_ref().map(create).transpose()
+    }
 }
 
 #[derive(Subcommand)]
@@ -118,9 +139,9 @@ fn main() -> ExitCode {
     }
     let ended = match cli.command {
         Some(Task::Replace { config, index, peer }) => replace(&config, index, peer),
-        Some(Task::Dev { nodes, data }) => run(dev(nodes, data)),
+        Some(Task::Dev { nodes, data }) => run(dev(nodes, data, &cli.tracing)),
         None => match (cli.config, cli.index) {
-            (Some(config), Some(index)) => run(one(config, index)),
+            (Some(config), Some(index)) => run(one(config, index, &cli.tracing)),
             _ => unreachable!("the command line requires both"),
         },
     };
@@ -168,13 +189,14 @@ fn run(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
     runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(work)
 }
 
-async fn one(file: PathBuf, index: usize) -> Result<(), String> {
+async fn one(file: PathBuf, index: usize, tracing: &Tracing) -> Result<(), String> {
     let mut config = Config::read(&file).map_err(|error| error.to_string())?;
     fit_connections(&mut config, 1)?;
     let node = config.node(index).map_err(|error| error.to_string())?;
     let signals = Signals::take()?;
     let sockets = Sockets::bind(&node.rpc, &node.store).await.map_err(|error| format!("nodes[{index}].{error}"))?;
-    let server = open(&config, index, &node.data, sockets, metrics::install()?)?;
+    let trace = tracing.create(&config, index)?;
+    let server = open(&config, index, &node.data, sockets, metrics::install()?, trace)?;
     say(format_args!("node {index} serves http://{}/kvstore/", server.address));
     until_stopped(vec![server], signals).await
 }
@@ -185,13 +207,14 @@ fn open(
     data: &Path,
     sockets: Sockets,
     metrics: PrometheusHandle,
+    trace: Option<Trace>,
 ) -> Result<Server, String> {
     let bytes_max = config.store_max_mib << 20;
     let here = |error: String| format!("nodes[{index}].data: {error}");
     let store =
         LmdbStore::open(data, &config.cluster, index as u64, bytes_max).map_err(|error| here(error.to_string()))?;
     let pins = pins(config, data, &store).map_err(here)?;
-    Server::start(config, index, store, pins, sockets, metrics)
+    Server::start(config, index, store, pins, sockets, metrics, trace)
 }
 
 /// The peers' stores as they are known beside `store`.
@@ -200,7 +223,7 @@ fn pins(config: &Config, data: &Path, store: &LmdbStore) -> Result<Pins, String>
     Pins::open(Some(data), config.nodes.len() as u64, used)
 }
 
-async fn dev(count: usize, data: Option<PathBuf>) -> Result<(), String> {
+async fn dev(count: usize, data: Option<PathBuf>, tracing: &Tracing) -> Result<(), String> {
     let signals = Signals::take()?;
     let temporary = match data {
         Some(_) => None,
@@ -224,7 +247,8 @@ async fn dev(count: usize, data: Option<PathBuf>) -> Result<(), String> {
     let metrics = metrics::install()?;
     let mut servers = Vec::new();
     for (index, bound) in sockets.into_iter().enumerate() {
-        let server = open(&config, index, &config.nodes[index].data, bound, metrics.clone())?;
+        let trace = tracing.create(&config, index)?;
+        let server = open(&config, index, &config.nodes[index].data, bound, metrics.clone(), trace)?;
         say(format_args!("node {index} serves http://{}/kvstore/", server.address));
         servers.push(server);
     }

@@ -17,6 +17,7 @@ use paxos_model::kv::Query;
 use paxos_model::replica::executor::Executor;
 use paxos_model::replica::message::Message;
 use paxos_model::replica::{Replica, Role, State, Timer};
+use paxos_model::trace::Input;
 use stateright::actor::{Actor, Command as Output, Id, Out};
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -59,6 +60,16 @@ enum Step {
     Timer(Timer),
 }
 
+impl Step {
+    /// As it is written down.
+    fn input(&self) -> Input<Msg, Timer> {
+        match self {
+            Step::Message(src, msg) => Input::Deliver { src: *src, msg: msg.clone() },
+            Step::Timer(timer) => Input::Timeout(timer.clone()),
+        }
+    }
+}
+
 impl Core {
     /// Begins at `now` from what is `stored`, in a store of which `usage` is taken. The delays of timers are drawn from `seed`.
     pub fn new(
@@ -88,7 +99,12 @@ impl Core {
     fn begin(&mut self, stored: &Option<Stored>, now: Instant) {
         self.timers.clear();
         let mut out = Out::new();
-        self.state = Some(self.replica.on_start(self.id, stored, &mut out));
+        let state = self.replica.on_start(self.id, stored, &mut out);
+        if let Some(trace) = self.outlet.trace() {
+            trace.begin(self.id, &self.replica, stored);
+            trace.step(Input::Start, &out, &state);
+        }
+        self.state = Some(state);
         self.carry_out(out, now);
     }
 
@@ -114,6 +130,7 @@ impl Core {
         let before = self.room.is_full().then(|| state.clone());
         let mut cow = Cow::Owned(state);
         let mut out = Out::new();
+        let traced = self.outlet.trace().map(|trace| (trace, step.input()));
         match step {
             Step::Message(src, message) => self.replica.on_msg(self.id, &mut cow, src, message, &mut out),
             Step::Timer(timer) => self.replica.on_timeout(self.id, &mut cow, &timer, &mut out),
@@ -126,7 +143,11 @@ impl Core {
             dropped("store_full", "an input that would have had to be saved");
             return false;
         }
-        self.state = Some(cow.into_owned());
+        let state = cow.into_owned();
+        if let Some((trace, input)) = traced {
+            trace.step(input, &out, &state);
+        }
+        self.state = Some(state);
         self.carry_out(out, now);
         true
     }
@@ -237,6 +258,9 @@ impl Core {
         let order = if self.room.next_look().is_some_and(|at| at <= now) {
             Order::Probe
         } else if self.batch.save.is_some() {
+            if let Some(trace) = self.outlet.trace() {
+                trace.hands_over();
+            }
             Order::Commit(std::mem::take(&mut self.batch))
         } else {
             return None;

@@ -56,7 +56,12 @@ impl Order {
         let committed = store.commit(&value);
         metrics::histogram!("paxos_commit_seconds").record(begin.elapsed());
         match committed {
-            Ok(()) => Report::Committed(outlet.release(batch.after), value, store.usage()),
+            Ok(()) => {
+                if let Some(trace) = outlet.trace() {
+                    trace.committed();
+                }
+                Report::Committed(outlet.release(batch.after), value, store.usage())
+            }
             Err(CommitError::Full(why)) => match store.load() {
                 Ok(stored) => Report::Full { why, failed: value, stored },
                 Err(error) => Report::Failed(error.to_string()),

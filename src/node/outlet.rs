@@ -3,6 +3,7 @@
 use super::Peers;
 use super::clients::{Answered, Clients};
 use crate::Msg;
+use crate::trace::Trace;
 use paxos_model::replica::message::Message;
 use stateright::actor::Id;
 use std::sync::Arc;
@@ -12,12 +13,18 @@ pub struct Outlet {
     id: Id,
     peers: Arc<dyn Peers>,
     clients: Arc<Clients>,
+    trace: Option<Trace>,
 }
 
 impl Outlet {
-    /// Of node `id`, whose messages to others go to `peers`; nobody waits for an answer yet.
-    pub fn new(id: Id, peers: Arc<dyn Peers>) -> Self {
-        Outlet { id, peers, clients: Arc::default() }
+    /// Of node `id`, whose messages to others go to `peers`; nobody waits for an answer yet. What the node does is written to `trace`.
+    pub fn new(id: Id, peers: Arc<dyn Peers>, trace: Option<Trace>) -> Self {
+        Outlet { id, peers, clients: Arc::default(), trace }
+    }
+
+    /// Where the node writes down what it does, if it does.
+    pub(super) fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
     }
 
     /// Who waits for an answer.
@@ -27,6 +34,9 @@ impl Outlet {
 
     /// Releases messages in their order. Returns those to this node itself.
     pub(super) fn release(&self, messages: Vec<(Id, Msg)>) -> Vec<Msg> {
+        if let Some(trace) = self.trace.as_ref().filter(|_| !messages.is_empty()) {
+            trace.releases(messages.len());
+        }
         let mut mine = Vec::new();
         for (dst, message) in messages {
             match message {

@@ -8,6 +8,7 @@ use super::handle::{Ask, Copy, Delivered, NodeHandle, Status};
 use super::outlet::Outlet;
 use super::timers::now;
 use crate::storage::Store;
+use crate::trace::Trace;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
 use paxos_model::replica::Options;
 use paxos_model::replica::configuration::Configuration;
@@ -48,11 +49,12 @@ pub fn start<S: Store>(
     settings: Settings,
     mut store: S,
     peers: Arc<dyn Peers>,
+    trace: Option<Trace>,
 ) -> Result<(NodeHandle, JoinHandle<Ended>), String> {
     settings.options.validate()?;
     let stored = store.load().map_err(|error| error.to_string())?;
     let usage = store.usage();
-    let outlet = Arc::new(Outlet::new(settings.id, peers));
+    let outlet = Arc::new(Outlet::new(settings.id, peers, trace));
     let clients = outlet.clients().clone();
     let (orders, for_disk) = bounded(1);
     let (done, reports) = bounded(1);

@@ -112,7 +112,7 @@ impl Network {
         let line = Line { id, life, network: self.clone(), control: control.clone(), sent: sent.clone() };
         let configuration = Configuration::of_voters(count);
         let settings = Settings { id: Id::from(id), configuration, options, inputs_max: 10_000 };
-        let (handle, thread) = node::start(settings, store, Arc::new(line)).expect("it starts");
+        let (handle, thread) = node::start(settings, store, Arc::new(line), None).expect("it starts");
         self.0.lock().unwrap().nodes[id] = Some((life, handle.clone()));
         Node { id, handle, thread, control, sent, network: self.clone() }
     }

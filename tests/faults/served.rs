@@ -29,7 +29,8 @@ impl Served {
         let server = runtime.block_on(async {
             let sockets = Sockets::bind("127.0.0.1:0", "127.0.0.1:0").await.unwrap();
             let metrics = paxos::metrics::install().unwrap();
-            Server::start(&config, 0, store.clone(), Pins::open(None, 1, false).unwrap(), sockets, metrics).unwrap()
+            Server::start(&config, 0, store.clone(), Pins::open(None, 1, false).unwrap(), sockets, metrics, None)
+                .unwrap()
         });
         Served { runtime, server, store }
     }

@@ -63,10 +63,20 @@ pub enum Line<S: StateMachine> {
     Begin(Box<Begin<S>>),
     /// The replica took a step.
     Step(Taken<S>),
-    /// Everything that was saved up to and with this step is durable.
-    Committed(u64),
-    /// So many of the messages that the replica has put out in this life may be seen from now on, in the order in which it put them out.
-    Released(u64),
+    /// A commit returned.
+    Committed {
+        /// Everything that was saved up to and with this step is durable.
+        step: u64,
+        /// When, in microseconds since the node began its trace.
+        us: u64,
+    },
+    /// Messages are about to leave.
+    Released {
+        /// So many of those that the replica has put out in this life may be seen from now on, in the order in which it put them out.
+        messages: u64,
+        /// When.
+        us: u64,
+    },
 }
 
 /// What a file of a trace goes on from.
@@ -118,6 +128,8 @@ pub enum At<S: StateMachine> {
 pub struct Taken<S: StateMachine> {
     /// Its number in this life, from 0.
     pub n: u64,
+    /// When it was taken, in microseconds since the node began its trace.
+    pub us: u64,
     /// What came in.
     pub input: Input<MessageOf<S>, Timer>,
     /// What was put out.

@@ -1,0 +1,124 @@
+//! The files of a trace: one after the other in one directory, each of bounded length, the oldest removed.
+//!
+//! A file is named `node0-life000003-file0002.ndjson`: whose it is, which of its lives, which file of that life; and `…-cut.ndjson` if it
+//! could not be written to its end.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Into how many files the room is divided, about.
+const PARTS: u64 = 16;
+/// No file is shorter, unless its life ends.
+const FILE_MIN: u64 = 1 << 20;
+
+#[derive(Debug)]
+pub(super) struct Files {
+    directory: PathBuf,
+    node: u64,
+    bytes_max: u64,
+    next_life: u64,
+    /// The present file; none before the first.
+    file: Option<File>,
+    path: PathBuf,
+    /// How long it is.
+    length: u64,
+    /// How long it may become.
+    full_at: u64,
+    /// The others, oldest first, with their lengths.
+    earlier: Vec<(PathBuf, u64)>,
+}
+
+impl Files {
+    /// Those of `node` in `directory`, which take up to `bytes_max`.
+    pub(super) fn open(directory: &Path, node: u64, bytes_max: u64) -> io::Result<Files> {
+        fs::create_dir_all(directory)?;
+        let mut found = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            if let Some((life, file)) = entry.file_name().to_str().and_then(|name| numbers(name, node)) {
+                found.push(((life, file), entry.path(), entry.metadata()?.len()));
+            }
+        }
+        found.sort();
+        Ok(Files {
+            directory: directory.into(),
+            node,
+            bytes_max,
+            next_life: found.last().map_or(0, |((life, _), ..)| life + 1),
+            file: None,
+            path: PathBuf::new(),
+            length: 0,
+            full_at: 0,
+            earlier: found.into_iter().map(|(_, path, length)| (path, length)).collect(),
+        })
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The number of the next life; another one each time.
+    pub(super) fn next_life(&mut self) -> u64 {
+        self.next_life += 1;
+        self.next_life - 1
+    }
+
+    /// Goes on in a new file, and removes the oldest if all together are too long.
+    pub(super) fn next(&mut self, life: u64, file: u64) -> io::Result<()> {
+        if self.file.take().is_some() {
+            self.earlier.push((std::mem::take(&mut self.path), self.length));
+        }
+        let mut total: u64 = self.earlier.iter().map(|(_, length)| length).sum();
+        // The latest stays: it tells what the next one goes on from.
+        while total + self.bytes_max / PARTS > self.bytes_max && self.earlier.len() > 1 {
+            let (path, length) = self.earlier.remove(0);
+            fs::remove_file(path)?;
+            total -= length;
+        }
+        self.path = self.directory.join(name(self.node, life, file));
+        self.length = 0;
+        self.file = Some(OpenOptions::new().append(true).create_new(true).open(&self.path)?);
+        Ok(())
+    }
+
+    /// Its first line, with so many bytes, is written: it may be as long again, and at least as long as its part of the room.
+    pub(super) fn began(&mut self, first: u64) {
+        self.full_at = first + first.max(self.bytes_max / PARTS).max(FILE_MIN);
+    }
+
+    /// Whether the file is long enough.
+    pub(super) fn is_full(&self) -> bool {
+        self.length >= self.full_at
+    }
+
+    /// Marks that the present file could not be written to its end.
+    pub(super) fn cut_off(&mut self) {
+        self.file = None;
+        let mut to = self.path.with_extension("").into_os_string();
+        to.push("-cut.ndjson");
+        let to = PathBuf::from(to);
+        // Where not even that can be done, who reads the trace finds that the next life does not follow.
+        if fs::rename(&self.path, &to).is_ok() {
+            self.earlier.push((to, self.length));
+        }
+    }
+
+    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Err(io::Error::other("there is no file")) };
+        file.write_all(bytes)?;
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+fn name(node: u64, life: u64, file: u64) -> String {
+    format!("node{node}-life{life:06}-file{file:04}.ndjson")
+}
+
+/// The life and the file, if it is the name of one of `node`.
+fn numbers(name: &str, node: u64) -> Option<(u64, u64)> {
+    let rest = name.strip_prefix(&format!("node{node}-life"))?.strip_suffix(".ndjson")?;
+    let (life, file) = rest.strip_suffix("-cut").unwrap_or(rest).split_once("-file")?;
+    Some((life.parse().ok()?, file.parse().ok()?))
+}
