@@ -8,6 +8,7 @@ mod check;
 mod explore;
 mod nearest;
 mod original;
+mod replay;
 mod runs;
 
 pub use catalogue::{Catalogue, Exhibit, RunOptions, ScopeInfo, ScopeRun, SimulateOptions};
@@ -96,6 +97,18 @@ enum Command {
         #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = threads)]
         threads: Option<usize>,
     },
+    /// Take the steps that nodes wrote down (node --trace) again, and judge them
+    Replay {
+        /// Files of traces, of one cluster, or directories of them
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        /// Serve the Explorer on the last steps
+        #[arg(long)]
+        explore: bool,
+        /// Where to listen
+        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3000", requires = "explore")]
+        address: String,
+    },
     /// Refute the Go original, with its shortest counterexamples
     Original,
     /// Refute every known bug in spec/mutants
@@ -110,7 +123,7 @@ enum Command {
 }
 
 /// The names that a scope cannot have, since the command line takes them for subcommands.
-pub const SUBCOMMANDS: [&str; 5] = ["explore", "simulate", "original", "mutants", "help"];
+pub const SUBCOMMANDS: [&str; 6] = ["explore", "simulate", "replay", "original", "mutants", "help"];
 
 fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -186,6 +199,9 @@ pub(crate) fn run(
         Some(Command::Simulate { scope, seconds, seed, threads }) => {
             let threads = threads.unwrap_or_else(|| RunOptions::default().threads);
             explore::simulate(catalogue, &scope, &SimulateOptions { seconds, seed, threads }, console)
+        }
+        Some(Command::Replay { files, explore, address }) => {
+            replay::run(&files, explore.then_some(address.as_str()), console)
         }
         Some(Command::Original) => original::run(catalogue, console),
         Some(Command::Mutants { names, write }) => crate::mutants::run(catalogue, &names, write, console),

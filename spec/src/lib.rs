@@ -9,5 +9,6 @@ pub mod original;
 pub mod properties;
 pub mod record;
 pub mod refinement;
+pub mod replay;
 pub mod report;
 pub mod scopes;

@@ -28,7 +28,7 @@ pub(super) fn explore(
 }
 
 /// The address to listen on, which nobody else uses; port 0 stands for any free port.
-fn free(address: &str) -> Result<SocketAddr, String> {
+pub(super) fn free(address: &str) -> Result<SocketAddr, String> {
     let advice = "give another with --address HOST:PORT";
     let mut resolved = address.to_socket_addrs().map_err(|error| format!("--address {address}: {error}; {advice}"))?;
     let address = resolved.next().ok_or_else(|| format!("--address {address}: no such host; {advice}"))?;

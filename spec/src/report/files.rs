@@ -70,6 +70,19 @@ pub fn remove_stale(root: &Path, scope: &ScopeReport) {
     }
 }
 
+/// Removes every counterexample that earlier runs left of `scope`.
+pub fn remove(root: &Path, scope: &str) -> Result<(), String> {
+    let failed = |error| format!("cannot read {DIRECTORY}: {error}");
+    for entry in fs::read_dir(root.join(DIRECTORY)).map_err(failed)? {
+        let found = entry.map_err(failed)?;
+        if found.file_name().to_string_lossy().starts_with(&format!("{scope}-")) {
+            fs::remove_file(found.path())
+                .map_err(|error| format!("cannot remove {}: {error}", found.path().display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// The whole report as JSON.
 pub fn json(run: &RunReport) -> Result<String, String> {
     serde_json::to_string_pretty(run)

@@ -49,12 +49,17 @@ impl<'a> ProgressLine<'a> {
 
     /// Shows `progress`, at most as often as is readable.
     pub fn show(&mut self, progress: Progress) {
+        self.say(progress.seconds, || described(&progress));
+    }
+
+    /// Shows how far something else is after so many seconds, at most as often as is readable.
+    pub fn say(&mut self, seconds: f64, how_far: impl FnOnce() -> String) {
         if let Some(bar) = &self.bar {
-            bar.set_message(described(&progress));
+            bar.set_message(how_far());
             bar.tick();
-        } else if progress.seconds - self.last_line_seconds >= LINE_EVERY_SECONDS {
-            self.last_line_seconds = progress.seconds;
-            let _ = writeln!(self.lines, "{}: {}", self.title, described(&progress));
+        } else if seconds - self.last_line_seconds >= LINE_EVERY_SECONDS {
+            self.last_line_seconds = seconds;
+            let _ = writeln!(self.lines, "{}: {}", self.title, how_far());
         }
     }
 
