@@ -140,6 +140,7 @@ fn find(cli: &Cli, programs: &Path, mutant: &Mutant) -> Result<String, String> {
             clients: 12,
             node,
             logcat,
+            check: None,
             namespaces: false,
             only: String::new(),
             tell: false,

@@ -33,7 +33,7 @@ struct Cli {
     nodes: usize,
     #[arg(long, default_value_t = 12)]
     clients: u64,
-    /// Where the programs `node` and `logcat` are; without it, beside this one.
+    /// Where the programs `node`, `logcat` and `check` are; without it, beside this one.
     #[arg(long)]
     programs: Option<PathBuf>,
     /// Puts the nodes into network namespaces, which needs the privileges for that, in place of a proxy on the loopback interface.
@@ -42,6 +42,9 @@ struct Cli {
     /// Only faults whose names, as they are printed at the end, contain this.
     #[arg(long, default_value = "")]
     only: String,
+    /// Lets the nodes write no traces, which are replayed otherwise: they take room, a GiB for some minutes.
+    #[arg(long)]
+    untraced: bool,
     /// Does not print the steps.
     #[arg(long)]
     quiet: bool,
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         clients: cli.clients,
         node: programs.join("node"),
         logcat: programs.join("logcat"),
+        check: (!cli.untraced).then(|| programs.join("check")),
         namespaces: cli.namespaces,
         only: cli.only,
         tell: !cli.quiet,

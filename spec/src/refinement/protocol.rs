@@ -105,7 +105,7 @@ impl<V: Clone + Ord> Protocol<V> {
 
     /// How far a leader said that slots are decided.
     pub fn marked(&self, ballot: Ballot) -> Slot {
-        self.marks.get(&ballot).copied().unwrap_or(0)
+        self.marks.get(&ballot).copied().unwrap_or(self.first)
     }
 
     /// What was proposed in a slot of a ballot.

@@ -55,6 +55,20 @@ pub(crate) fn agreement(load: &Load, nodes: &mut Nodes<'_>, history: &mut Histor
     Ok(())
 }
 
+/// Ends the nodes, and requires that what they wrote down of themselves replays and keeps every rule. Returns what was replayed.
+pub(crate) fn replay(nodes: &mut Nodes<'_>, check: &Path) -> Result<String, String> {
+    for node in 0..nodes.count() {
+        nodes.kill(node).map_err(|error| error.to_string())?;
+    }
+    let output = Command::new(check).arg("replay").arg(nodes.traces()).output();
+    let output = output.map_err(|error| format!("{}: {error}", check.display()))?;
+    let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if !output.status.success() {
+        return Err(format!("{said}{error}"));
+    }
+    Ok(said.lines().next().unwrap_or_default().to_owned())
+}
+
 /// Requires that all logs on disk have the same entry in each slot that is decided. Returns how many slots are in more than one of them.
 pub(crate) fn logs(nodes: &Nodes<'_>, logcat: &Path) -> Result<u64, String> {
     let mut slots: BTreeMap<u64, String> = BTreeMap::new();

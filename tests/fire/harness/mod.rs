@@ -64,6 +64,8 @@ pub(crate) struct Settings {
     /// The programs.
     pub(crate) node: PathBuf,
     pub(crate) logcat: PathBuf,
+    /// Replays the nodes' traces; without it none are written.
+    pub(crate) check: Option<PathBuf>,
     /// Whether nodes are in network namespaces, and not behind a proxy.
     pub(crate) namespaces: bool,
     /// Only faults whose names contain this.
@@ -93,7 +95,7 @@ fn run_in(settings: &Settings, directory: &Path) -> Result<Report, String> {
         ("store_max_mib", json!(256)),
         ("pipeline", json!(random.within(1..4))),
     ];
-    let nodes = Nodes::new(directory, &settings.node, &network, &fields, &transports);
+    let nodes = Nodes::new(directory, &settings.node, &network, &fields, &transports, settings.check.is_some());
     let mut nodes = nodes.map_err(|error| format!("the nodes cannot be set up: {error}"))?;
     for node in 0..settings.nodes {
         nodes.start(node).map_err(|error| format!("{}: {error}", settings.node.display()))?;
@@ -141,7 +143,7 @@ fn run_in(settings: &Settings, directory: &Path) -> Result<Report, String> {
     report.in_transfer = in_transfer;
     report.stopped = stopped;
     report.verdict("after every fault somebody is answered again, and no node ends that should not", inflicted);
-    report.end(&load, nodes, &network, &settings.logcat);
+    report.end(&load, nodes, &network, settings);
     Ok(report)
 }
 

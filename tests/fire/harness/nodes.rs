@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) const RPC_PORT: u16 = 7000;
 pub(crate) const STORE_PORT: u16 = 8000;
+/// How much of its trace each node keeps: all of an hour.
+const TRACE_MIB: u64 = 64 << 10;
 /// How long a node that is asked to stop may take.
 const STOP_TIME: Duration = Duration::from_secs(20);
 
@@ -36,6 +38,8 @@ pub(crate) struct Nodes<'a> {
     network: &'a Network,
     program: PathBuf,
     nodes: Vec<Node>,
+    /// Whether they write down every step.
+    traced: bool,
 }
 
 /// Where the nodes of a run listen for each other, and for clients, and where the links between them are.
@@ -63,6 +67,7 @@ impl<'a> Nodes<'a> {
         network: &'a Network,
         fields: &[(&str, Value)],
         transports: &[&str],
+        traced: bool,
     ) -> io::Result<Nodes<'a>> {
         let stores = network.stores();
         let count = stores.len();
@@ -84,7 +89,7 @@ impl<'a> Nodes<'a> {
             let shim = Shim::new(&library, &directory.join(format!("shim{node}")))?;
             nodes.push(Node { child: None, hangs: false, may_end: false, shim });
         }
-        Ok(Nodes { directory: directory.into(), program: program.into(), network, nodes })
+        Ok(Nodes { directory: directory.into(), program: program.into(), network, nodes, traced })
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -93,6 +98,11 @@ impl<'a> Nodes<'a> {
 
     pub(crate) fn data(&self, node: usize) -> PathBuf {
         self.directory.join(format!("data{node}"))
+    }
+
+    /// Where the nodes' traces are.
+    pub(crate) fn traces(&self) -> PathBuf {
+        self.directory.join("traces")
     }
 
     fn log(&self, node: usize) -> PathBuf {
@@ -110,6 +120,9 @@ impl<'a> Nodes<'a> {
         let log = OpenOptions::new().create(true).append(true).open(self.log(node))?;
         let mut command = self.network.command(node, &self.program);
         command.arg(self.directory.join(format!("config{node}.json"))).arg(node.to_string()).arg("--log-level=warn");
+        if self.traced {
+            command.arg("--trace").arg(self.traces()).arg("--trace-mib").arg(TRACE_MIB.to_string());
+        }
         self.nodes[node].shim.preload(&mut command);
         let child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).current_dir(&self.directory).spawn()?;

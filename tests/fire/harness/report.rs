@@ -10,7 +10,6 @@ use super::network::Network;
 use super::nodes::Nodes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub(crate) struct Report {
@@ -31,6 +30,8 @@ pub(crate) struct Report {
     packets: String,
     /// How often disks were slow, full or failing and clocks off, and writes that were undone.
     disks: (u64, u64),
+    /// What of the nodes' traces was taken again.
+    replayed: String,
 }
 
 impl Report {
@@ -42,7 +43,8 @@ impl Report {
         lasted: Time,
     ) -> Report {
         let settings = settings.clone();
-        let (in_transfer, stopped, verdicts, recovery, compared, judging, packets, disks) = Default::default();
+        let (in_transfer, stopped, verdicts, recovery, compared, judging, packets, disks, replayed) =
+            Default::default();
         Report {
             settings,
             history,
@@ -57,6 +59,7 @@ impl Report {
             judging,
             packets,
             disks,
+            replayed,
         }
     }
 
@@ -65,7 +68,7 @@ impl Report {
     }
 
     /// Requires progress and agreement, and judges the history.
-    pub(crate) fn end(&mut self, load: &Load, mut nodes: Nodes<'_>, network: &Network, logcat: &Path) {
+    pub(crate) fn end(&mut self, load: &Load, mut nodes: Nodes<'_>, network: &Network, settings: &Settings) {
         match ending::progress(load, &mut nodes) {
             Ok(recovery) => {
                 self.recovery = Some(recovery);
@@ -75,7 +78,7 @@ impl Report {
         }
         let agreement = ending::agreement(load, &mut nodes, &mut self.history);
         self.verdict("all nodes have one state at one slot", agreement);
-        let logs = ending::logs(&nodes, logcat);
+        let logs = ending::logs(&nodes, &settings.logcat);
         self.compared = *logs.as_ref().unwrap_or(&0);
         self.verdict("all logs have the same entry in each slot", logs.map(drop));
         self.verdict("no node panicked", nodes.panics());
@@ -87,6 +90,11 @@ impl Report {
         self.judging = begin.elapsed();
         self.packets = network.told();
         self.disks = nodes.shims().unwrap_or_default();
+        if let Some(check) = &settings.check {
+            let replayed = ending::replay(&mut nodes, check);
+            self.replayed = replayed.as_ref().cloned().unwrap_or_default();
+            self.verdict("all steps, taken again by the checked actor, keep its rules", replayed.map(drop));
+        }
     }
 
     /// What is wrong.
@@ -144,6 +152,9 @@ impl fmt::Display for Report {
             f,
             "disks       {hits} calls met a fault of disk or clock, {undone} writes undone, as they were not synced"
         )?;
+        if !self.replayed.is_empty() {
+            writeln!(f, "traces      {}", self.replayed)?;
+        }
         writeln!(f, "failovers   {} ballots in which somebody was seen to lead", self.ballots.len())?;
         writeln!(f, "            {} nodes stopped since their disk failed", self.stopped)?;
         writeln!(f, "            {} leaders killed while a node was still far behind", self.in_transfer)?;
