@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "the example uses the rest")]
 
+#[path = "../support/check.rs"]
+mod check;
 mod harness;
 mod judgement;
 mod naive;
@@ -10,7 +12,7 @@ use harness::Settings;
 use harness::network::Network;
 use harness::nodes::Nodes;
 use harness::request::{Attempt, Sender};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -34,7 +36,7 @@ fn a_node_whose_meta_page_finds_no_room_stops_and_has_everything_when_it_is_star
     let directory = tempfile::tempdir().unwrap();
     let network = Network::new(1, false, 1).unwrap();
     let node = Path::new(env!("CARGO_BIN_EXE_node"));
-    let mut nodes = Nodes::new(directory.path(), node, &network, &[], &["tcp"], false).unwrap();
+    let mut nodes = Nodes::new(directory.path(), node, &network, &[], &["tcp"], None).unwrap();
     let (sender, store) = (Sender::new(), network.stores()[0]);
     let put = |val: &str| {
         let body = format!("{{\"val\": \"{val}\"}}");
@@ -54,14 +56,6 @@ fn a_node_whose_meta_page_finds_no_room_stops_and_has_everything_when_it_is_star
     assert!(matches!(read["val"].as_str(), Some("a" | "b")), "{read}");
 }
 
-/// The program that replays traces. It is another package's, so it is built here if the tests of this one alone are run.
-fn check() -> PathBuf {
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--locked", "--bin", "check"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-    assert!(build.status().expect("cargo runs").success(), "`check` cannot be built");
-    Path::new(env!("CARGO_BIN_EXE_node")).with_file_name("check")
-}
-
 /// Twenty seconds of faults among three nodes.
 #[test]
 fn three_nodes_under_fire_keep_their_promises() {
@@ -72,7 +66,7 @@ fn three_nodes_under_fire_keep_their_promises() {
         clients: 6,
         node: env!("CARGO_BIN_EXE_node").into(),
         logcat: env!("CARGO_BIN_EXE_logcat").into(),
-        check: Some(check()),
+        check: Some(check::check()),
         namespaces: false,
         only: String::new(),
         tell: false,

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_types, reason = "what runs for real has sockets")]
 #![allow(clippy::disallowed_methods, reason = "what runs for real has a clock")]
 
+pub(crate) mod check;
 pub(crate) mod load;
 pub(crate) mod random;
 

@@ -15,6 +15,8 @@ mod history;
 mod life;
 mod play;
 mod shown;
+#[cfg(test)]
+mod tests;
 
 /// What its counterexample is called, in the place of a scope's name.
 pub const NAME: &str = "replay";

@@ -50,6 +50,9 @@ pub(crate) const TAIL: u64 = 32;
 const TOMBSTONES: u64 = 3;
 /// Keys of 30 KB that a snapshot holds beside those that are written.
 const FILLING: u64 = 60;
+/// So much of their traces the nodes keep, and so much for each second: all, in several files.
+const TRACE_MIB: u64 = 48;
+const TRACE_MIB_A_SECOND: u64 = 3;
 /// How long the first start may take.
 const BEGINNING: Duration = Duration::from_secs(30);
 
@@ -95,7 +98,8 @@ fn run_in(settings: &Settings, directory: &Path) -> Result<Report, String> {
         ("store_max_mib", json!(256)),
         ("pipeline", json!(random.within(1..4))),
     ];
-    let nodes = Nodes::new(directory, &settings.node, &network, &fields, &transports, settings.check.is_some());
+    let trace_mib = settings.check.as_ref().map(|_| TRACE_MIB + TRACE_MIB_A_SECOND * settings.seconds);
+    let nodes = Nodes::new(directory, &settings.node, &network, &fields, &transports, trace_mib);
     let mut nodes = nodes.map_err(|error| format!("the nodes cannot be set up: {error}"))?;
     for node in 0..settings.nodes {
         nodes.start(node).map_err(|error| format!("{}: {error}", settings.node.display()))?;

@@ -13,8 +13,6 @@ use std::time::{Duration, Instant};
 
 pub(crate) const RPC_PORT: u16 = 7000;
 pub(crate) const STORE_PORT: u16 = 8000;
-/// How much of its trace each node keeps: all of an hour.
-const TRACE_MIB: u64 = 64 << 10;
 /// How long a node that is asked to stop may take.
 const STOP_TIME: Duration = Duration::from_secs(20);
 
@@ -38,8 +36,8 @@ pub(crate) struct Nodes<'a> {
     network: &'a Network,
     program: PathBuf,
     nodes: Vec<Node>,
-    /// Whether they write down every step.
-    traced: bool,
+    /// How much they keep of what they write down of every step, if they do.
+    trace_mib: Option<u64>,
 }
 
 /// Where the nodes of a run listen for each other, and for clients, and where the links between them are.
@@ -67,7 +65,7 @@ impl<'a> Nodes<'a> {
         network: &'a Network,
         fields: &[(&str, Value)],
         transports: &[&str],
-        traced: bool,
+        trace_mib: Option<u64>,
     ) -> io::Result<Nodes<'a>> {
         let stores = network.stores();
         let count = stores.len();
@@ -89,7 +87,7 @@ impl<'a> Nodes<'a> {
             let shim = Shim::new(&library, &directory.join(format!("shim{node}")))?;
             nodes.push(Node { child: None, hangs: false, may_end: false, shim });
         }
-        Ok(Nodes { directory: directory.into(), program: program.into(), network, nodes, traced })
+        Ok(Nodes { directory: directory.into(), program: program.into(), network, nodes, trace_mib })
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -120,8 +118,8 @@ impl<'a> Nodes<'a> {
         let log = OpenOptions::new().create(true).append(true).open(self.log(node))?;
         let mut command = self.network.command(node, &self.program);
         command.arg(self.directory.join(format!("config{node}.json"))).arg(node.to_string()).arg("--log-level=warn");
-        if self.traced {
-            command.arg("--trace").arg(self.traces()).arg("--trace-mib").arg(TRACE_MIB.to_string());
+        if let Some(mib) = self.trace_mib {
+            command.arg("--trace").arg(self.traces()).arg("--trace-mib").arg(mib.to_string());
         }
         self.nodes[node].shim.preload(&mut command);
         let child =
