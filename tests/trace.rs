@@ -159,9 +159,7 @@ fn a_message_that_leaves_before_its_save_is_durable_is_refuted() {
 fn a_message_that_nobody_sent_is_refuted() {
     let copy = copied();
     altered(&file_of(copy.path(), "node1-life000000-file0000.ndjson"), |line| {
-        let Some(decided) = line["step"]["input"]["Deliver"]["msg"]["Heartbeat"].get_mut("decided") else {
-            return false;
-        };
+        let Some(decided) = line.pointer_mut("/step/input/Deliver/msg/Heartbeat/decided") else { return false };
         *decided = json!(decided.as_u64().unwrap() + 1000);
         true
     });

@@ -37,7 +37,7 @@ const OF_STEPS: [Rule; 9] = [
 const OF_HISTORY: [Rule; 5] =
     [Rule::Agreement, Rule::OneValueABallot, Rule::DecidedIsChosen, Rule::Validity, Rule::Prefix];
 /// Steps that are kept to be told.
-const SHOWN: usize = 256;
+const SHOWN: usize = 128;
 /// Steps that are told of a counterexample.
 const TOLD: usize = 40;
 /// Lines of one node that are followed before the next node's.
