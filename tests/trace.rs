@@ -40,7 +40,7 @@ fn recorded() -> &'static Path {
             let decided = |node| cluster.status(node)?["decided"].as_u64();
             (decided(2)? >= decided(0)?).then_some(())
         });
-        write(&cluster, 120, 120);
+        write(&cluster, 120, 300);
         (0..3).for_each(|node| assert!(cluster.terminate(node).success()));
         traces
     };
@@ -109,19 +109,42 @@ fn what_nodes_did_replays_and_keeps_every_rule() {
     assert!(of_first > 1, "its life has several files: {:?}", files(recorded()));
 }
 
+/// Replays what is left of the traces, which must be found right as far as it goes.
+fn limited(directory: &Path) -> String {
+    let (status, said) = replay(&[directory]);
+    assert_eq!(status, 0, "{said}");
+    assert!(said.contains("judged of what is put out anywhere in the traces") && said.contains("not judged"), "{said}");
+    said
+}
+
 #[test]
 fn what_is_not_told_is_not_judged_and_said() {
-    let copy = copied();
-    fs::remove_file(file_of(copy.path(), "node1-life000000-file0000.ndjson")).unwrap();
-    let (status, said) = replay(&[copy.path()]);
-    assert_eq!(status, 0, "{said}");
-    assert!(said.contains("judged of senders whose traces are whole") && said.contains("not judged"), "{said}");
-    let alone: Vec<PathBuf> =
-        files(recorded()).into_iter().filter(|path| path.to_string_lossy().contains("node2")).collect();
+    for node in 0..3 {
+        let copy = copied();
+        fs::remove_file(file_of(copy.path(), &format!("node{node}-life000000-file0000.ndjson"))).unwrap();
+        let said = limited(copy.path());
+        assert!(said.contains("sent by whom the traces do not tell of"), "{said}");
+    }
+    let node = |path: &&PathBuf| path.to_string_lossy().contains("node2");
+    let alone: Vec<PathBuf> = files(recorded()).iter().filter(node).cloned().collect();
     let alone: Vec<&Path> = alone.iter().map(PathBuf::as_path).collect();
     let (status, said) = replay(&alone);
     assert_eq!(status, 0, "{said}");
     assert!(said.contains("1 nodes, 2 lives") && said.contains("sent by whom the traces do not tell of"), "{said}");
+}
+
+#[test]
+fn a_trace_that_could_not_be_written_on_is_judged_as_far_as_it_goes() {
+    for (name, before_end) in [("node0-life000000-file0001", 0), ("node2-life000000-file0000", 30)] {
+        let copy = copied();
+        let path = file_of(copy.path(), &format!("{name}.ndjson"));
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let kept = if before_end == 0 { lines.len() / 2 } else { lines.len() - before_end };
+        fs::write(path.with_file_name(format!("{name}-cut.ndjson")), lines[..kept].join("\n") + "\n").unwrap();
+        fs::remove_file(&path).unwrap();
+        limited(copy.path());
+    }
 }
 
 #[test]
@@ -158,7 +181,11 @@ fn a_message_that_leaves_before_its_save_is_durable_is_refuted() {
 #[test]
 fn a_message_that_nobody_sent_is_refuted() {
     let copy = copied();
-    altered(&file_of(copy.path(), "node1-life000000-file0000.ndjson"), |line| {
+    // Of a node that follows.
+    let follower = files(copy.path())
+        .into_iter()
+        .find(|path| fs::read_to_string(path).expect("a file").contains("\"msg\":{\"Heartbeat\""));
+    altered(&follower.expect("somebody follows"), |line| {
         let Some(decided) = line.pointer_mut("/step/input/Deliver/msg/Heartbeat/decided") else { return false };
         *decided = json!(decided.as_u64().unwrap() + 1000);
         true

@@ -3,6 +3,8 @@
 //! A file is named `node0-life000003-file0002.ndjson`: whose it is, which of its lives, which file of that life; and `…-cut.ndjson` if it
 //! could not be written to its end.
 
+#![allow(clippy::disallowed_types, reason = "a trace is files")]
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -18,9 +20,11 @@ pub(super) struct Files {
     node: u64,
     bytes_max: u64,
     next_life: u64,
-    /// The present file; none before the first.
+    /// The present file; none before the first, and after one that could not be written.
     file: Option<File>,
     path: PathBuf,
+    /// The life and the number of the file that was begun last.
+    latest: Option<(u64, u64)>,
     /// How long it is.
     length: u64,
     /// How long it may become.
@@ -48,6 +52,7 @@ impl Files {
             next_life: found.last().map_or(0, |((life, _), ..)| life + 1),
             file: None,
             path: PathBuf::new(),
+            latest: found.last().map(|(numbers, ..)| *numbers),
             length: 0,
             full_at: 0,
             earlier: found.into_iter().map(|(_, path, length)| (path, length)).collect(),
@@ -56,6 +61,11 @@ impl Files {
 
     pub(super) fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// The life and the number of the file that was begun last, if there is one.
+    pub(super) fn latest(&self) -> Option<(u64, u64)> {
+        self.latest
     }
 
     /// The number of the next life; another one each time.
@@ -73,13 +83,25 @@ impl Files {
         // The latest stays: it tells what the next one goes on from.
         while total + self.bytes_max / PARTS > self.bytes_max && self.earlier.len() > 1 {
             let (path, length) = self.earlier.remove(0);
-            fs::remove_file(path)?;
+            // Whoever else removed it, or keeps it: the trace goes on.
+            let _ = fs::remove_file(path);
             total -= length;
         }
-        self.path = self.directory.join(name(self.node, life, file));
-        self.length = 0;
-        self.file = Some(OpenOptions::new().append(true).create_new(true).open(&self.path)?);
-        Ok(())
+        let path = self.directory.join(name(self.node, life, file));
+        match OpenOptions::new().append(true).create_new(true).open(&path) {
+            Ok(opened) => {
+                (self.path, self.length, self.file) = (path, 0, Some(opened));
+                self.latest = Some((life, file));
+                Ok(())
+            }
+            Err(error) => {
+                // The one before is the last that tells of this life.
+                if let Some((path, length)) = self.earlier.pop() {
+                    self.earlier.push((cut_off(&path), length));
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Its first line, with so many bytes, is written: it may be as long again, and at least as long as its part of the room.
@@ -94,13 +116,8 @@ impl Files {
 
     /// Marks that the present file could not be written to its end.
     pub(super) fn cut_off(&mut self) {
-        self.file = None;
-        let mut to = self.path.with_extension("").into_os_string();
-        to.push("-cut.ndjson");
-        let to = PathBuf::from(to);
-        // Where not even that can be done, who reads the trace finds that the next life does not follow.
-        if fs::rename(&self.path, &to).is_ok() {
-            self.earlier.push((to, self.length));
+        if self.file.take().is_some() {
+            self.earlier.push((cut_off(&self.path), self.length));
         }
     }
 
@@ -110,6 +127,15 @@ impl Files {
         self.length += bytes.len() as u64;
         Ok(())
     }
+}
+
+/// Gives a file the name of one that could not be written to its end. Returns its path.
+fn cut_off(path: &Path) -> PathBuf {
+    let mut to = path.with_extension("").into_os_string();
+    to.push("-cut.ndjson");
+    let to = PathBuf::from(to);
+    // Where not even that can be done, the next life will seem not to follow.
+    if fs::rename(path, &to).is_ok() { to } else { path.into() }
 }
 
 fn name(node: u64, life: u64, file: u64) -> String {

@@ -20,7 +20,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// As much waits in memory at most before it is written.
+/// As much waits in memory before it is written, beside the state at the head of a file.
 const BUFFER: usize = 256 << 10;
 
 /// The trace of one node. Its threads share it.
@@ -73,6 +73,7 @@ impl Trace {
     /// A life begins from what is stored; [`Trace::step`] tells what came of it.
     pub(crate) fn begin(&self, id: Id, replica: &Replica<Machine>, stored: &Option<Stored>) {
         let mut writing = self.writing();
+        writing.flush();
         let life = writing.files.next_life();
         let begin = Begin {
             format: FORMAT,
@@ -81,6 +82,7 @@ impl Trace {
             node: id,
             life,
             file: 0,
+            after: writing.files.latest(),
             configuration: first_of(replica),
             options: replica.options.clone(),
             at: At::Start(stored.clone()),
@@ -148,7 +150,6 @@ impl Writing {
 
     /// Goes on in a new file that begins so.
     fn open(&mut self, begin: Begin<Machine>) {
-        self.flush();
         let opened = self.files.next(begin.life, begin.file);
         let line = Line::Begin(Box::new(begin));
         self.write(&line);
@@ -159,6 +160,7 @@ impl Writing {
         self.note(opened);
         let length = self.buffer.len() as u64;
         self.flush();
+        self.buffer.shrink_to(BUFFER);
         self.files.began(length);
     }
 
@@ -174,19 +176,20 @@ impl Writing {
         let taken = Taken { n: self.step, us: self.us(), input, out };
         self.step += 1;
         self.line(&Line::Step(taken));
-        if self.buffer.len() >= BUFFER {
+        if self.buffer.len() >= BUFFER || self.files.is_full() {
             self.flush();
         }
         if self.files.is_full()
             && let Some(begin) = &self.begin
         {
+            let after = self.files.latest();
             let at = At::Middle {
                 step: self.step,
                 sent: self.sent,
                 saved: self.saved.clone(),
                 state: Box::new(state.clone()),
             };
-            self.open(Begin { file: begin.file + 1, at, ..begin.clone() });
+            self.open(Begin { file: begin.file + 1, after, at, ..begin.clone() });
         }
     }
 
@@ -218,7 +221,7 @@ impl Writing {
             self.buffer.clear();
             self.files.cut_off();
             let directory = self.files.directory().display();
-            tracing::error!(%directory, %error, "the trace cannot be written: the node goes on without, until it is started again");
+            tracing::error!(%directory, %error, "the trace cannot be written: the node goes on without, until it starts again from its store");
         }
     }
 }

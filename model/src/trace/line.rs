@@ -95,6 +95,8 @@ pub struct Begin<S: StateMachine> {
     pub life: u64,
     /// The files of this life, from 0.
     pub file: u64,
+    /// The life and the file that the node wrote before this one; none if this is the first of its trace.
+    pub after: Option<(u64, u64)>,
     /// The members that rule the first slot, and the limits on sessions.
     pub configuration: Configuration,
     /// The replica's options.
@@ -206,8 +208,8 @@ where
     }
 }
 
-/// A digest of what differs in two saved values: as quick to take as little differs. Of a snapshot it has the slot; what it holds follows
-/// from the log.
+/// A digest of what differs in two saved values: as quick to take as little differs. Of snapshots it has the slot, and how much has arrived
+/// of another's; what they hold is compared where a file begins.
 fn change<S: StateMachine>(before: Option<&Durable<S>>, after: &Durable<S>) -> Digest {
     let empty = Durable::default();
     let before = before.unwrap_or(&empty);

@@ -33,7 +33,7 @@ pub fn broken<S: Judged>(
         .or_else(|| gone_too_soon(seen, after))
         .or_else(|| given_up(options, seen, before, after))
         .or_else(|| not_continued(seen, before))
-        .or_else(|| miscounted(before, after))
+        .or_else(|| miscounted(before, after, looks))
         .or_else(|| helped_on(options, seen, before, after))
         .or_else(|| hurried(seen, before, after))
         .or_else(|| forgotten(options, seen, before, after))
@@ -99,9 +99,11 @@ fn cut_elsewhere<S: Judged>(
 }
 
 /// It is known how far a member that is being helped is behind, and how much of a snapshot it has, or had when it was through.
-fn miscounted<S: Judged>(before: &State<S>, after: &State<S>) -> Option<String> {
+fn miscounted<S: Judged>(before: &State<S>, after: &State<S>, looks: Looks) -> Option<String> {
     let durable = &after.durable;
-    after.serving.iter().find_map(|(node, served)| {
+    let is_same = |node: &Id, served: &Serving<S>| before.serving.get(node).is_some_and(|was| was.sent == served.sent);
+    let changed = after.serving.iter().filter(|(node, served)| looks == Looks::Everywhere || !is_same(node, served));
+    changed.into_iter().find_map(|(node, served)| {
         let behind = (served.needs()..durable.decided).map(|slot| durable.log.get(&slot).map_or(0, entry_bytes::<S>));
         let given = match &served.sent {
             Sent::Parts(snapshot, has) => {

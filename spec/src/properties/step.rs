@@ -107,7 +107,8 @@ pub enum Looks {
     /// All of it: the states of a scope are small.
     Everywhere,
     /// Where the step may have changed something: the log and the keys of a deployed node are too many. That no decision which is stored
-    /// changes is asked all the same, by `promises-kept`.
+    /// changes is asked all the same, by `promises-kept`. Not asked is whether the state could be cut anywhere, and what a member has of a
+    /// snapshot is counted again only when it is sent something.
     AtWhatChanges,
 }
 

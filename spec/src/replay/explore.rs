@@ -1,7 +1,7 @@
 //! The latest steps of a history in the Explorer: a model with one way through it.
 
-use super::play::Replayed;
 use super::shown::Shown;
+use super::verdicts::Replayed;
 use crate::report::StoryStep;
 use crate::report::svg::sequence_diagram;
 use stateright::actor::Id;

@@ -1,9 +1,13 @@
 //! The files of traces: whose they are, in which order, and their lines.
 
+#![allow(clippy::disallowed_types, reason = "a trace is files")]
+
 use paxos_model::kv::Kv;
-use paxos_model::trace::line::{Begin, FORMAT, Line};
+use paxos_model::replica::ballot::Slot;
+use paxos_model::trace::line::{At, Begin, Digest, FORMAT, Line, Taken};
+use rustc_hash::FxHashSet;
 use stateright::actor::Id;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,11 +16,21 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) path: PathBuf,
-    pub(super) life: u64,
-    pub(super) file: u64,
+    number: Number,
+    /// The file before it, as the node says.
+    after: Option<Number>,
+    /// Whether it begins where nothing was stored.
+    from_nothing: bool,
+    /// No vote was cast from here on before it begins.
+    votes_end: Slot,
     /// Whether its node could not write on.
-    pub(super) cut: bool,
+    cut: bool,
+    /// Whether it goes on where the part before it ends, or it is the beginning of all.
+    pub(super) follows: bool,
 }
+
+/// The life, and the file in it.
+type Number = (u64, u64);
 
 /// The traces that were given.
 #[derive(Debug)]
@@ -25,6 +39,10 @@ pub(super) struct Traces {
     pub(super) parts: BTreeMap<Id, Vec<Part>>,
     /// What all of them say of their cluster.
     pub(super) begin: Begin<Kv>,
+    /// Whether all that the members did is in them.
+    pub(super) complete: bool,
+    /// Votes in slots below this may not be in them.
+    pub(super) unseen_below: Slot,
 }
 
 /// The lines of a file, one after the other.
@@ -61,39 +79,120 @@ impl Lines {
     }
 }
 
+/// More members than that have no cluster of ours.
+const MEMBERS_MAX: usize = 32;
+
 /// Finds the files below `paths`, each a file or a directory of them, and puts them in order.
 pub(super) fn find(paths: &[PathBuf]) -> Result<Traces, String> {
     let mut parts: BTreeMap<Id, Vec<Part>> = BTreeMap::new();
+    // Files in which not even the first line was written: nothing was done after it.
+    let mut empty: BTreeSet<(Id, Number)> = BTreeSet::new();
     let mut common: Option<Begin<Kv>> = None;
     for path in expanded(paths)? {
-        let Some(line) = Lines::open(&path)?.next()? else { continue };
+        let Some(line) = Lines::open(&path)?.next()? else {
+            empty.extend(by_name(&path));
+            continue;
+        };
         let Line::Begin(begin) = line else {
             return Err(format!("{}: it does not begin as a trace does", path.display()));
         };
         if begin.format != FORMAT {
             return Err(format!("{}: format {}, and this is {FORMAT}", path.display(), begin.format));
         }
-        let cut = path.file_stem().is_some_and(|name| name.to_string_lossy().ends_with("-cut"));
-        let part = Part { path, life: begin.life, file: begin.file, cut };
+        begin.options.validate().map_err(|why| format!("{}: {why}", path.display()))?;
+        if begin.configuration.members.len() > MEMBERS_MAX {
+            return Err(format!("{}: more than {MEMBERS_MAX} members", path.display()));
+        }
         if let Some(common) = &common {
             let same = |begin: &Begin<Kv>| (begin.cluster.clone(), begin.configuration.clone(), begin.protocol.clone());
             if same(common) != same(&begin) {
                 let advice = "give files of one cluster whose nodes were built from the same sources";
-                return Err(format!("{}: another cluster, or of other sources; {advice}", part.path.display()));
+                return Err(format!("{}: another cluster, or of other sources; {advice}", path.display()));
             }
         }
+        let part = Part {
+            cut: path.file_stem().is_some_and(|name| name.to_string_lossy().ends_with("-cut")),
+            path,
+            number: (begin.life, begin.file),
+            after: begin.after,
+            from_nothing: begin.at == At::Start(None),
+            votes_end: votes_end(&begin),
+            follows: false,
+        };
         parts.entry(begin.node).or_default().push(part);
         common.get_or_insert(*begin);
     }
-    for parts in parts.values_mut() {
-        parts.sort_by_key(|part| (part.life, part.file));
-        if let Some(pair) = parts.windows(2).find(|pair| (pair[0].life, pair[0].file) == (pair[1].life, pair[1].file)) {
-            let (a, b) = (pair[0].path.display(), pair[1].path.display());
-            return Err(format!("{a} and {b} are of the same node, life and number"));
+    let begin = common.ok_or("there is no trace in what was given")?;
+    let mut complete = true;
+    let mut unseen_below = 0;
+    for (node, parts) in &mut parts {
+        let unseen = put_in_order(*node, parts, &empty)?;
+        complete &= unseen.is_none();
+        unseen_below = unseen_below.max(unseen.unwrap_or(0));
+    }
+    if begin.configuration.members.keys().any(|node| !parts.contains_key(node)) {
+        (complete, unseen_below) = (false, Slot::MAX);
+    }
+    Ok(Traces { parts, begin, complete, unseen_below })
+}
+
+/// No vote is cast further ahead than the horizon.
+fn votes_end(begin: &Begin<Kv>) -> Slot {
+    let stored = match &begin.at {
+        At::Start(stored) => stored,
+        At::Middle { saved, .. } => saved,
+    };
+    let decided = stored.as_ref().map_or(0, |stored| stored.decided);
+    decided.saturating_add(begin.options.horizon.saturating_mul(2))
+}
+
+/// Puts the files of a node in order, and finds out which go on where the one before ends. If something is missing it returns below which
+/// slot votes may be.
+fn put_in_order(node: Id, parts: &mut [Part], empty: &BTreeSet<(Id, Number)>) -> Result<Option<Slot>, String> {
+    parts.sort_by_key(|part| part.number);
+    if let Some(pair) = parts.windows(2).find(|pair| pair[0].number == pair[1].number) {
+        let (a, b) = (pair[0].path.display(), pair[1].path.display());
+        return Err(format!("{a} and {b} are of the same node, life and number"));
+    }
+    let mut unseen_below = None;
+    let mut before: Option<(Number, bool)> = None;
+    for part in parts.iter_mut() {
+        let is_empty = |number: &Number| empty.contains(&(node, *number));
+        part.follows = match before {
+            None => part.from_nothing && part.after.is_none_or(|after| is_empty(&after)),
+            Some((number, cut)) => !cut && part.after.is_some_and(|after| after == number || is_empty(&after)),
+        };
+        if !part.follows {
+            // What is missing in between, nobody knows how far it went.
+            unseen_below = unseen_below.max(Some(if before.is_none() { part.votes_end } else { Slot::MAX }));
+        }
+        before = Some((part.number, part.cut));
+    }
+    Ok(if before.is_some_and(|(_, cut)| cut) { Some(Slot::MAX) } else { unseen_below })
+}
+
+/// Whose file it is and which, by its name.
+fn by_name(path: &Path) -> Option<(Id, Number)> {
+    let rest = path.file_stem()?.to_str()?.strip_prefix("node")?;
+    let (node, rest) = rest.split_once("-life")?;
+    let (life, file) = rest.strip_suffix("-cut").unwrap_or(rest).split_once("-file")?;
+    Some((Id::from(node.parse::<usize>().ok()?), (life.parse().ok()?, file.parse().ok()?)))
+}
+
+/// Every message that the files tell was put out: from whom, for whom, what.
+pub(super) fn all_sends(parts: &BTreeMap<Id, Vec<PathBuf>>) -> Result<FxHashSet<(Id, Id, Digest)>, String> {
+    let mut sends = FxHashSet::default();
+    for (node, paths) in parts {
+        for path in paths {
+            let mut lines = Lines::open(path)?;
+            while let Some(line) = lines.next()? {
+                if let Line::Step(Taken { out, .. }) = line {
+                    sends.extend(out.sends.into_iter().map(|(dst, _, digest)| (*node, dst, digest)));
+                }
+            }
         }
     }
-    let begin = common.ok_or("there is no trace in what was given")?;
-    Ok(Traces { parts, begin })
+    Ok(sends)
 }
 
 /// Directories stand for the traces in them.

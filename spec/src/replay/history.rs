@@ -1,16 +1,17 @@
 //! What the nodes of a cluster came to together: every vote that became durable, what was chosen by it, what left for whom.
 
-use super::play::Broken;
+use super::verdicts::Broken;
 use crate::properties::judge::Rule;
 use imbl::ordmap::DiffItem;
 use paxos_model::kv::{Command, Kv};
 use paxos_model::replica::ballot::{Ballot, Slot};
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::durable::Durable;
-use paxos_model::replica::message::{Act, Entry, Message, MessageOf, Operation, Request};
+use paxos_model::replica::message::{self, Act, Message, MessageOf, Operation, Request};
 use paxos_model::trace::line::Digest;
 use rustc_hash::FxHashSet;
 use stateright::actor::Id;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The history so far.
@@ -56,9 +57,9 @@ impl History {
         self.sent.insert((src, dst, message));
     }
 
-    /// Whether a message left.
-    pub(super) fn was_sent(&self, src: Id, dst: Id, message: Digest) -> bool {
-        self.sent.contains(&(src, dst, message))
+    /// Whether a message left: from whom, for whom, what.
+    pub(super) fn was_sent(&self, message: (Id, Id, Digest)) -> bool {
+        self.sent.contains(&message)
     }
 
     /// Whether it is a voter's or a learner's message; clients' come from outside.
@@ -101,11 +102,11 @@ impl History {
         if values.keys().chain(in_ballot).any(|other| *other != value) {
             broken.add(Rule::OneValueABallot, format!("slot {slot}, ballot {ballot}: {value:?} is a second value"));
         }
-        if !chosen.contains_key(&value) {
+        if let Entry::Vacant(place) = chosen.entry(value) {
             let voters = values.entry(value).or_default();
             voters.insert(node);
             if voters.iter().filter(|node| self.configuration.is_voter(**node)).count() >= majority {
-                chosen.insert(value, ballot);
+                place.insert(ballot);
             }
         }
         if chosen.len() > 1 {
@@ -124,7 +125,7 @@ impl History {
     }
 
     /// A node takes a slot for decided, with this entry, if it has one.
-    pub(super) fn decide(&self, slot: Slot, entry: Option<&Entry<Command>>, broken: &mut Broken) {
+    pub(super) fn decide(&self, slot: Slot, entry: Option<&message::Entry<Command>>, broken: &mut Broken) {
         if slot < self.unseen_below {
             return;
         }

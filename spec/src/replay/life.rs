@@ -1,7 +1,7 @@
 //! One life of one node, from its start to its end: the border between the actor, the disk and the network.
 
 use super::history::History;
-use super::play::{AT_BORDER, Broken};
+use super::verdicts::{AT_BORDER, Broken};
 use paxos_model::kv::Kv;
 use paxos_model::replica::durable::Durable;
 use paxos_model::replica::{Replica, State, Timer};
@@ -41,8 +41,9 @@ pub(super) struct Life {
     /// The last step that saved, and the last that is known to be durable.
     saved_by: Option<u64>,
     committed: Option<u64>,
-    /// What is known to be durable, and what may be: the step that saved it, and the value.
-    durable: Option<Stored>,
+    /// What is known to be durable, if anything is known of that: a file in the middle of a life does not tell.
+    durable: Option<Option<Stored>>,
+    /// What may be: the step that saved it, and the value.
     saves: VecDeque<(u64, Stored)>,
 }
 
@@ -69,12 +70,11 @@ impl Life {
         match &begin.at {
             At::Start(stored) => {
                 life.saved.clone_from(stored);
-                life.durable.clone_from(stored);
+                life.durable = Some(stored.clone());
             }
             At::Middle { step, sent, saved, state } => {
                 life.state = Some((**state).clone());
                 life.saved.clone_from(saved);
-                life.durable.clone_from(saved);
                 (life.step, life.sent, life.timers) = (*step, *sent, None);
             }
         }
@@ -99,16 +99,17 @@ impl Life {
 
     /// The next life starts from `stored`: that is what this one made durable, or what its disk was about to. Its votes count.
     pub(super) fn ends_with(&mut self, stored: &Option<Stored>, history: &mut History, broken: &mut Broken) {
-        if *stored == self.durable {
+        if self.durable.as_ref() == Some(stored) {
             return;
         }
-        match self.saves.iter().position(|(_, value)| Some(value) == stored.as_ref()) {
-            Some(place) => {
+        match (self.saves.iter().position(|(_, value)| Some(value) == stored.as_ref()), &self.durable) {
+            (Some(place), _) => {
                 let (step, _) = self.saves[place];
                 self.commit(step, history, broken);
             }
-            None => {
-                let (is, was) = (told(stored), told(&self.durable));
+            (None, None) => {}
+            (None, Some(durable)) => {
+                let (is, was) = (told(stored), told(durable));
                 let later = self.saves.len();
                 broken.add(
                     AT_BORDER[1],
@@ -137,10 +138,10 @@ impl Life {
         if step >= self.step {
             broken.add(AT_BORDER[0], format!("step {step} is said to be durable, and was not taken"));
         }
-        let empty = Stored::default();
         while let Some((_, value)) = self.saves.pop_front_if(|(by, _)| *by <= step) {
-            history.stored(self.node, self.durable.as_ref().unwrap_or(&empty), &value, broken);
-            self.durable = Some(value);
+            let before = self.durable.take().flatten().unwrap_or_default();
+            history.stored(self.node, &before, &value, broken);
+            self.durable = Some(Some(value));
         }
         self.committed = Some(step);
     }

@@ -17,9 +17,11 @@ mod play;
 mod shown;
 #[cfg(test)]
 mod tests;
+mod verdicts;
 
 /// What its counterexample is called, in the place of a scope's name.
 pub const NAME: &str = "replay";
 
 pub use explore::Playback;
-pub use play::{Judged, Replayed, replay};
+pub use play::replay;
+pub use verdicts::{Judged, Replayed};

@@ -4,134 +4,24 @@ use super::files::{self, Lines, Part, Traces};
 use super::history::History;
 use super::life::{Life, Stored};
 use super::shown::{Moment, Shown};
+use super::verdicts::{self, AT_BORDER, Broken, Replayed};
 use crate::engine::{NO_PANIC, panic_text};
-use crate::properties::judge::Rule;
 use crate::properties::step::{Looks, Seen, broken_anyway};
-use crate::report::{Counterexample, StoryStep};
 use paxos_model::kv::Kv;
 use paxos_model::replica::message::MessageOf;
 use paxos_model::replica::{Replica, State, Timer};
 use paxos_model::trace::line::{At, Begin, Digest, Line, Outputs, Taken};
 use paxos_model::trace::{self, Input, OutputOf};
-use stateright::actor::{Actor, Command as Output, Id, Out};
-use std::collections::{BTreeSet, VecDeque};
+use rustc_hash::FxHashSet;
+use stateright::actor::{Command as Output, Id};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-/// What is judged at the border between the actor, the disk and the network.
-pub(super) const AT_BORDER: [&str; 4] =
-    ["released-after-commit", "starts-from-what-it-saved", "sent-before-received", "same-outputs"];
-/// The rules of a scope's steps that are judged.
-const OF_STEPS: [Rule; 9] = [
-    Rule::PromisesKept,
-    Rule::OneAnswer,
-    Rule::AnswersFit,
-    Rule::ExactlyOnce,
-    Rule::TimersAsLong,
-    Rule::Bounded,
-    Rule::Snapshots,
-    Rule::RefinesSpec,
-    Rule::SameAnswerAgain,
-];
-/// Those of its history.
-const OF_HISTORY: [Rule; 5] =
-    [Rule::Agreement, Rule::OneValueABallot, Rule::DecidedIsChosen, Rule::Validity, Rule::Prefix];
 /// Steps that are kept to be told.
 const SHOWN: usize = 128;
-/// Steps that are told of a counterexample.
-const TOLD: usize = 40;
 /// Lines of one node that are followed before the next node's.
 const TURN: usize = 256;
-
-/// The rules that were broken, with the reasons.
-#[derive(Debug, Default)]
-pub(super) struct Broken(pub(super) Vec<(&'static str, String)>);
-
-impl Broken {
-    pub(super) fn add(&mut self, rule: impl Into<RuleName>, why: String) {
-        self.0.push((rule.into().0, why));
-    }
-}
-
-/// The name of a rule.
-pub(super) struct RuleName(&'static str);
-
-impl From<Rule> for RuleName {
-    fn from(rule: Rule) -> Self {
-        RuleName(rule.name())
-    }
-}
-
-impl From<&'static str> for RuleName {
-    fn from(name: &'static str) -> Self {
-        RuleName(name)
-    }
-}
-
-/// What came of a replay.
-pub struct Replayed {
-    /// The digest of the protocol that the nodes were built from.
-    pub protocol: String,
-    /// The name of their cluster.
-    pub cluster: String,
-    /// How many nodes were followed.
-    pub nodes: usize,
-    /// Their lives.
-    pub lives: u64,
-    /// The steps that were taken again.
-    pub steps: u64,
-    /// Messages whose sending is not in the traces.
-    pub nowhere: u64,
-    /// The commits.
-    pub commits: u64,
-    /// The slots in which something was chosen by votes in the traces.
-    pub chosen: usize,
-    /// The rules, in order: whether each was judged (else why not), and broken.
-    pub rules: Vec<Judged>,
-    /// What was broken, with the reason: all of one step.
-    pub broken: Vec<(String, String)>,
-    /// The latest steps, the last of which broke it if anything did.
-    pub(super) shown: VecDeque<Shown>,
-    pub(super) members: Vec<Id>,
-}
-
-impl Replayed {
-    /// The latest steps, told.
-    pub(super) fn story(&self) -> Vec<StoryStep> {
-        let is_member = |node| self.members.contains(&node);
-        (1..).zip(&self.shown).map(|(number, shown)| shown.told(number, is_member)).collect()
-    }
-
-    /// What was broken, told like that of a scope; the last steps before it only.
-    pub fn counterexample(&self) -> Option<Counterexample> {
-        let (property, _) = self.broken.first()?;
-        let reasons: Vec<String> = self.broken.iter().map(|(rule, why)| format!("{rule}: {why}")).collect();
-        let mut steps = self.story();
-        let left_out = steps.len().saturating_sub(TOLD);
-        steps.drain(..left_out);
-        for (number, step) in (1..).zip(&mut steps) {
-            step.number = number;
-        }
-        let before = self.steps - steps.len() as u64;
-        Some(Counterexample {
-            scope: super::NAME.into(),
-            property: property.clone(),
-            explanation: reasons.join("\n"),
-            beginning: vec![format!("{before} steps of {} nodes, in the traces", self.nodes)],
-            steps,
-            explore: String::new(),
-        })
-    }
-}
-
-/// What came of one rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judged {
-    /// Its name.
-    pub name: &'static str,
-    /// Why it was not judged, or not everywhere.
-    pub limited: Option<&'static str>,
-}
 
 /// A node's trace, as far as it was followed.
 struct Player {
@@ -141,10 +31,8 @@ struct Player {
     /// The next line.
     next: Option<Line<Kv>>,
     life: Option<Life>,
-    /// Whether something is missing before what follows.
-    cut: bool,
-    /// Whether the present file could not be written to its end.
-    ends_cut: bool,
+    /// Whether the present file goes on where the one before it ends.
+    follows: bool,
     place: String,
 }
 
@@ -159,9 +47,16 @@ enum Followed {
 
 /// Takes the steps in the files and directories `paths` again, and judges them. The error says which file cannot be read, or is no trace.
 pub fn replay(paths: &[PathBuf], progress: &mut dyn FnMut(u64)) -> Result<Replayed, String> {
-    let Traces { parts, begin } = files::find(paths)?;
+    let Traces { parts, begin, complete, unseen_below } = files::find(paths)?;
+    let paths = |parts: &Vec<Part>| parts.iter().map(|part| part.path.clone()).collect();
+    let paths: BTreeMap<Id, Vec<PathBuf>> = parts.iter().map(|(node, parts)| (*node, paths(parts))).collect();
+    let mut history = History::new(begin.configuration.clone());
+    (history.complete, history.unseen_below) = (complete, unseen_below);
     let mut play = Play {
-        history: History::new(begin.configuration.clone()),
+        // What is put out nowhere is not waited for.
+        known: if complete { None } else { Some(files::all_sends(&paths)?) },
+        history,
+        paths,
         shown: VecDeque::new(),
         broken: Broken::default(),
         lives: 0,
@@ -171,15 +66,8 @@ pub fn replay(paths: &[PathBuf], progress: &mut dyn FnMut(u64)) -> Result<Replay
     };
     let mut players: Vec<Player> = parts.into_iter().map(|(node, parts)| Player::new(node, parts)).collect();
     let members: Vec<Id> = begin.configuration.members.keys().copied().collect();
-    if members.iter().any(|node| !players.iter().any(|player| player.node == *node)) {
-        play.history.complete = false;
-        play.history.unseen_below = u64::MAX;
-    }
     for player in &mut players {
         player.look()?;
-        if !player.is_from_the_beginning() {
-            play.history.complete = false;
-        }
     }
     while play.broken.0.is_empty() && play.turn(&mut players)? {
         progress(play.steps);
@@ -187,22 +75,7 @@ pub fn replay(paths: &[PathBuf], progress: &mut dyn FnMut(u64)) -> Result<Replay
     if let Some(last) = play.shown.back_mut() {
         last.broke = play.broken.0.iter().map(|(rule, why)| format!("{rule}: {why}")).collect();
     }
-    let complete = play.history.complete;
-    let limited = |rule: Rule| match rule {
-        Rule::Validity if !complete => Some("not judged: what clients asked is not all in the traces"),
-        Rule::DecidedIsChosen if play.history.unseen_below > 0 => {
-            Some("judged in slots in which all votes are in the traces")
-        }
-        Rule::Agreement | Rule::OneValueABallot if !complete => Some("judged of the votes in the traces"),
-        _ => None,
-    };
-    let border = |name: &'static str| Judged {
-        name,
-        limited: (name == AT_BORDER[2] && !complete).then_some("judged of senders whose traces are whole"),
-    };
-    let of = |rule: &Rule| Judged { name: rule.name(), limited: limited(*rule) };
-    let rules = AT_BORDER.into_iter().map(border).chain([Judged { name: NO_PANIC, limited: None }]);
-    let rules = rules.chain(OF_STEPS.iter().chain(&OF_HISTORY).map(of)).collect();
+    let rules = verdicts::rules(play.history.complete, play.history.unseen_below > 0);
     Ok(Replayed {
         protocol: begin.protocol,
         cluster: begin.cluster,
@@ -221,6 +94,9 @@ pub fn replay(paths: &[PathBuf], progress: &mut dyn FnMut(u64)) -> Result<Replay
 
 struct Play {
     history: History,
+    /// Every message that is put out in the traces, where not all are in them.
+    known: Option<FxHashSet<(Id, Id, Digest)>>,
+    paths: BTreeMap<Id, Vec<PathBuf>>,
     shown: VecDeque<Shown>,
     broken: Broken,
     lives: u64,
@@ -239,7 +115,7 @@ impl Play {
                 match self.follow(player, false)? {
                     Followed::Yes => moved = true,
                     Followed::Waits => {
-                        waits = Some(index);
+                        waits = waits.or(Some(index));
                         break;
                     }
                     Followed::Ended => break,
@@ -249,15 +125,15 @@ impl Play {
                 }
             }
         }
-        let Some(first) = waits.filter(|_| !moved) else { return Ok(moved) };
+        let Some(waiting) = waits.filter(|_| !moved) else { return Ok(moved) };
         if self.history.complete {
-            for player in players {
-                self.comes_from_nowhere(player);
-            }
+            self.come_from_nowhere(players)?;
             return Ok(false);
         }
+        // Each waits for what another puts out after what it waits for itself: so something in between is missing.
+        self.history.unseen_below = u64::MAX;
         self.nowhere += 1;
-        self.follow(&mut players[first], true)?;
+        self.follow(&mut players[waiting], true)?;
         Ok(true)
     }
 
@@ -267,9 +143,14 @@ impl Play {
         if let Line::Step(Taken { input: Input::Deliver { src, msg }, .. }) = line
             && !anyhow
             && self.history.is_member(*src)
-            && !self.history.was_sent(*src, player.node, Digest::of(msg))
         {
-            return Ok(Followed::Waits);
+            let message = (*src, player.node, Digest::of(msg));
+            if !self.history.was_sent(message) {
+                if self.known.as_ref().is_none_or(|known| known.contains(&message)) {
+                    return Ok(Followed::Waits);
+                }
+                self.nowhere += 1;
+            }
         }
         let Some(line) = player.next.take() else { return Ok(Followed::Ended) };
         match line {
@@ -289,42 +170,23 @@ impl Play {
 
     /// A further file: it goes on where the one before ended, or a new life begins.
     fn begin(&mut self, player: &mut Player, begin: Begin<Kv>) {
-        let cut = std::mem::take(&mut player.cut);
         match (&mut player.life, &begin.at) {
-            (Some(life), At::Middle { .. }) if life.number == begin.life && !cut => {
+            (Some(life), At::Middle { .. }) if player.follows => {
                 if let Err(why) = life.goes_on(&begin) {
-                    self.broken
-                        .add(AT_BORDER[3], format!("{}: it does not follow on the file before: {why}", player.place));
+                    let why = format!("{}: it does not follow on the file before: {why}", player.place);
+                    self.broken.add(AT_BORDER[3], why);
                 }
                 return;
             }
-            (Some(life), At::Start(stored)) if life.number + 1 == begin.life && !cut => {
+            (Some(life), At::Start(stored)) if player.follows => {
                 life.ends_with(stored, &mut self.history, &mut self.broken);
                 let mut next = Life::begin(&begin);
                 next.state = life.state.take();
                 player.life = Some(next);
             }
-            (_, at) => {
-                let from_nothing = matches!(at, At::Start(None)) && begin.life == 0;
-                if !from_nothing {
-                    self.is_missing(&begin);
-                }
-                player.life = Some(Life::begin(&begin));
-            }
+            _ => player.life = Some(Life::begin(&begin)),
         }
         self.lives += 1;
-    }
-
-    /// Something is missing before a file that begins so.
-    fn is_missing(&mut self, begin: &Begin<Kv>) {
-        self.history.complete = false;
-        let stored = match &begin.at {
-            At::Start(stored) => stored,
-            At::Middle { saved, .. } => saved,
-        };
-        // No vote is cast further ahead than the horizon.
-        let end = stored.as_ref().map_or(0, |stored| stored.decided) + 2 * begin.options.horizon;
-        self.history.unseen_below = self.history.unseen_below.max(end);
     }
 
     fn step(&mut self, player: &mut Player, taken: Taken<Kv>) -> Result<(), String> {
@@ -334,21 +196,21 @@ impl Play {
         let stored = life.saved.clone();
         let restarts = taken.input == Input::Start;
         let before = life.state.take();
-        if before.is_none() && !restarts {
-            return Err(format!("{place}: a life begins with its start"));
-        }
-        if taken.n != life.step {
-            self.broken.add(AT_BORDER[3], format!("{place}: step {} follows on {} steps", taken.n, life.step));
+        if restarts != (life.step == 0) || taken.n != life.step {
+            let (number, steps) = (taken.n, life.step);
+            return Err(format!("{place}: step {number} follows on {steps} steps; the first of a life is its start"));
         }
         let run = || trace::step(&life.replica, life.node, before.as_ref(), &stored, &taken.input);
         let step = match catch_unwind(AssertUnwindSafe(run)) {
             Ok(step) => step,
             Err(said) => {
-                self.broken.add(NO_PANIC, panic_text(&*said));
-                trace::Step { state: None, outputs: Vec::new() }
+                self.broken.add(NO_PANIC, format!("{place}: {}", panic_text(&*said)));
+                return Ok(());
             }
         };
-        let after = step.state.or_else(|| before.clone()).unwrap_or_else(|| started(&life.replica, life.node, &stored));
+        let Some(after) = step.state.or_else(|| before.clone()) else {
+            return Err(format!("{place}: it has no state"));
+        };
         self.compare(&place, &taken, &Outputs::of(&step.outputs, stored.as_deref()));
         let timers_before = life.timers.clone();
         self.run_timers(&mut life.timers, &taken.input, &step.outputs);
@@ -459,23 +321,30 @@ impl Play {
         self.shown.push_back(shown);
     }
 
-    /// What a node waits for, if it waits for what nobody sent.
-    fn comes_from_nowhere(&mut self, player: &Player) {
-        if let Some(Line::Step(Taken { n, input: Input::Deliver { src, msg }, .. })) = &player.next {
-            let why = format!(
-                "{}: node {} takes in from node {} in step {n} what that did not send: {msg:?}",
-                player.place,
-                usize::from(player.node),
-                usize::from(*src)
-            );
+    /// Nobody goes on: whoever waits for what nobody ever puts out took it in from nowhere.
+    fn come_from_nowhere(&mut self, players: &[Player]) -> Result<(), String> {
+        let all = files::all_sends(&self.paths)?;
+        let waiting = players.iter().filter_map(|player| match &player.next {
+            Some(Line::Step(Taken { n, input: Input::Deliver { src, msg }, .. })) => Some((player, *n, *src, msg)),
+            _ => None,
+        });
+        let waiting: Vec<_> = waiting.collect();
+        let from_nowhere = |(player, _, src, msg): &&(&Player, _, Id, &MessageOf<Kv>)| {
+            !all.contains(&(*src, player.node, Digest::of(*msg)))
+        };
+        let mut told: Vec<_> = waiting.iter().filter(from_nowhere).collect();
+        if told.is_empty() {
+            // All of it is put out, but later.
+            told = waiting.iter().collect();
+        }
+        for (player, n, src, msg) in told {
+            let (place, node, src) = (&player.place, usize::from(player.node), usize::from(*src));
+            let why =
+                format!("{place}: node {node} takes in from node {src} in step {n} what has not left it: {msg:?}");
             self.broken.add(AT_BORDER[2], why);
         }
+        Ok(())
     }
-}
-
-/// What a replica is once it has started.
-fn started(replica: &Replica<Kv>, node: Id, stored: &Option<Stored>) -> State<Kv> {
-    replica.on_start(node, stored, &mut Out::new())
 }
 
 /// The messages and the last save among the outputs of a step.
@@ -493,16 +362,7 @@ fn sorted(outputs: Vec<OutputOf<Replica<Kv>>>) -> (Vec<(Id, MessageOf<Kv>)>, Opt
 
 impl Player {
     fn new(node: Id, parts: Vec<Part>) -> Player {
-        Player {
-            node,
-            parts: parts.into(),
-            lines: None,
-            next: None,
-            life: None,
-            cut: false,
-            ends_cut: false,
-            place: String::new(),
-        }
+        Player { node, parts: parts.into(), lines: None, next: None, life: None, follows: false, place: String::new() }
     }
 
     /// Reads the next line, in the next file if need be.
@@ -518,14 +378,9 @@ impl Player {
                 self.lines = None;
             }
             let Some(part) = self.parts.pop_front() else { return Ok(()) };
-            self.cut |= std::mem::replace(&mut self.ends_cut, part.cut);
+            self.follows = part.follows;
             self.lines = Some(Lines::open(&part.path)?);
         }
-    }
-
-    /// Whether its trace is from its very first start on.
-    fn is_from_the_beginning(&self) -> bool {
-        matches!(&self.next, Some(Line::Begin(begin)) if begin.life == 0 && begin.at == At::Start(None))
     }
 
     fn life(&mut self) -> Result<&mut Life, String> {

@@ -2,7 +2,7 @@
 
 use super::history::History;
 use super::life::{Life, Stored};
-use super::play::Broken;
+use super::verdicts::Broken;
 use paxos_model::kv::{Command, Kv, Put};
 use paxos_model::replica::Options;
 use paxos_model::replica::ballot::{Ballot, Slot};
@@ -133,6 +133,7 @@ fn life(saves: &[Durable<Kv>]) -> Life {
         node: 0.into(),
         life: 0,
         file: 0,
+        after: None,
         configuration: Configuration::of_voters(3),
         options: Options::default(),
         at: At::Start(None),
@@ -148,10 +149,10 @@ fn nothing_leaves_before_what_it_rests_on_is_durable() {
     let saves = [voted(&[(0, ballot(1, 0), "a")]), voted(&[(0, ballot(1, 0), "a"), (1, ballot(1, 0), "b")])];
     let (mut history, mut broken) = (history(), Broken::default());
     let mut life = life(&saves);
-    assert!(!history.was_sent(0.into(), 1.into(), Digest(7)));
+    assert!(!history.was_sent((0.into(), 1.into(), Digest(7))));
     life.commit(0, &mut history, &mut broken);
     life.release(1, &mut history, &mut broken);
-    assert!(broken.0.is_empty() && history.was_sent(0.into(), 1.into(), Digest(7)));
+    assert!(broken.0.is_empty() && history.was_sent((0.into(), 1.into(), Digest(7))));
     life.release(2, &mut history, &mut broken);
     assert_eq!(broken.0.remove(0).0, "released-after-commit");
     life.release(3, &mut history, &mut broken);

@@ -6,6 +6,7 @@
 use super::{Counterexample, RunReport, ScopeReport, Verdict, story, svg};
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -70,14 +71,18 @@ pub fn remove_stale(root: &Path, scope: &ScopeReport) {
     }
 }
 
-/// Removes every counterexample that earlier runs left of `scope`.
+/// Removes every counterexample that earlier runs left of `scope`. Another run may do so at the same time.
 pub fn remove(root: &Path, scope: &str) -> Result<(), String> {
     let failed = |error| format!("cannot read {DIRECTORY}: {error}");
     for entry in fs::read_dir(root.join(DIRECTORY)).map_err(failed)? {
         let found = entry.map_err(failed)?;
         if found.file_name().to_string_lossy().starts_with(&format!("{scope}-")) {
-            fs::remove_file(found.path())
-                .map_err(|error| format!("cannot remove {}: {error}", found.path().display()))?;
+            match fs::remove_file(found.path()) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(format!("cannot remove {}: {error}", found.path().display()));
+                }
+                _ => {}
+            }
         }
     }
     Ok(())
