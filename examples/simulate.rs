@@ -13,6 +13,8 @@
 #[allow(dead_code, reason = "the tests use the rest")]
 #[path = "../tests/simulation/harness/mod.rs"]
 mod harness;
+#[path = "../tests/simulation/peers.rs"]
+mod peers;
 
 use clap::Parser;
 use harness::{Failure, live};

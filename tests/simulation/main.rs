@@ -1,8 +1,12 @@
-//! Short lives of clusters of the real node loop with simulated time, network and disks. `tests/simulation/run` lives more of them.
+//! Short lives of clusters of the real node loop with simulated time, network and disks, of which `tests/simulation/run` lives more; and
+//! counterexamples of the check, which `tests/simulation/roundtrip` has that loop repeat.
 
 #![allow(dead_code, reason = "the example uses the rest")]
 
 mod harness;
+mod peers;
+mod replay;
+mod roundtrip;
 
 use harness::live;
 

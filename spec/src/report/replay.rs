@@ -6,14 +6,16 @@
 use super::Counterexample;
 use crate::engine::{self, Action, System};
 use crate::properties::audit::Tagged;
-use crate::properties::party::{Msg, Party, Stored};
+use crate::properties::party::{Msg, Party, PartyState, Stored};
 use crate::scopes::prefix::{self, Play, Played};
 use crate::scopes::referee::Referee;
 use crate::scopes::{Scope, Variation, catalogue};
+use paxos_model::kv::{Place, Versioned};
+use paxos_model::machine::StateMachine;
 use paxos_model::replica::ballot::{Ballot, Slot};
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::message::Entry;
-use paxos_model::replica::{Options, Replica, Timer};
+use paxos_model::replica::{Options, Replica, Role, Timer};
 use paxos_model::trace::Input;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -49,6 +51,50 @@ pub struct Step {
     pub sends: Vec<(Id, Msg)>,
     /// What it saves, if it does.
     pub saves: Option<Saved>,
+    /// What can be seen of it afterwards, if it is a replica.
+    pub after: Option<Seen>,
+}
+
+/// What a replica says of itself.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Seen {
+    /// `leader`, `candidate` or `follower`.
+    pub role: &'static str,
+    /// Whom it follows, itself included.
+    pub leader: Option<Id>,
+    /// The highest ballot promised.
+    pub promised: Ballot,
+    /// Every slot below is decided there.
+    pub decided: Slot,
+    /// Every slot below is applied there.
+    pub applied: Slot,
+    /// Requests of clients that it has under way.
+    pub requests: usize,
+    /// How many sessions are open.
+    pub sessions: usize,
+    /// The store, without the count that the check keeps beside it.
+    pub store: Vec<(Place, Versioned)>,
+}
+
+impl Seen {
+    fn of(state: &PartyState) -> Option<Seen> {
+        let state = state.replica()?;
+        let role = match state.role {
+            Role::Leading(_) => "leader",
+            Role::Following => "follower",
+            Role::Polling { .. } | Role::Preparing(_) => "candidate",
+        };
+        Some(Seen {
+            role,
+            leader: state.following.map(|ballot| ballot.node),
+            promised: state.durable.promised,
+            decided: state.durable.decided,
+            applied: state.executor.applied,
+            requests: state.gateway.writes.len() + state.gateway.reads.len(),
+            sessions: state.executor.sessions.len(),
+            store: state.executor.machine.kv.items(None).collect(),
+        })
+    }
 }
 
 /// What is durable, but for what a snapshot holds.
@@ -113,7 +159,7 @@ fn scripted(scope: &Scope) -> Vec<Step> {
 
 fn played(step: Played) -> Step {
     let saves = step.after.stored.as_ref().filter(|_| step.saved).map(Saved::of);
-    Step { node: step.node, input: step.input, sends: step.sends, saves }
+    Step { node: step.node, input: step.input, sends: step.sends, saves, after: Seen::of(&step.after.state) }
 }
 
 fn walked(system: &System<Party, Referee>, actions: &[Action]) -> Vec<Step> {
@@ -121,6 +167,7 @@ fn walked(system: &System<Party, Referee>, actions: &[Action]) -> Vec<Step> {
     let step = |record: engine::StepRecord<Party>| Step {
         node: record.node,
         saves: record.after.stored.as_ref().filter(|_| record.saved).map(Saved::of),
+        after: Seen::of(&record.after.state),
         sends: record.sends.into_iter().map(|(dst, message, _)| (dst, message)).collect(),
         input: record.input,
     };

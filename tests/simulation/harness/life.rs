@@ -10,14 +10,15 @@ use super::plan::{MS, Plan};
 use super::random::Random;
 use super::record::Record;
 use super::watch::Watch;
+use crate::peers::Gathered;
 use paxos::Msg;
-use paxos::node::{Ask, Core, Order, Outlet, Peers, Report, Settings};
+use paxos::node::{Ask, Core, Order, Outlet, Report, Settings};
 use paxos::storage::Store;
 use paxos_model::replica::ballot::Slot;
 use paxos_model::replica::message::Message;
 use stateright::actor::Id;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long clients go on after all faults.
@@ -28,16 +29,6 @@ const RECOVERY: Time = 30_000 * MS;
 const TURN: std::ops::Range<Time> = 1..50;
 /// How long a node is down at most.
 const DOWN: Time = 300 * MS;
-
-/// Where a node's messages to others gather.
-#[derive(Default)]
-struct Gathered(Mutex<Vec<(Id, Msg)>>);
-
-impl Peers for Gathered {
-    fn send(&self, dst: Id, message: Msg) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((dst, message));
-    }
-}
 
 /// What waits for a node's loop.
 pub(super) enum Input {
@@ -323,6 +314,11 @@ impl Life {
             Report::Failed(_) => ("failed commits", disk.committed.clone()),
             Report::Room(..) => ("looks for room", None),
         };
+        if let Report::Committed(_, value, _) = &report
+            && disk.committed.as_ref() != Some(value)
+        {
+            return Err(format!("what was committed is stored: {value:?}, and not {:?}", disk.committed));
+        }
         up.report = Some(report);
         self.record.count(kind);
         self.record.event(self.now, (kind, id), || format!("disk of node {id}: {kind}"));
@@ -379,7 +375,7 @@ impl Life {
     /// Whatever a node put out goes its way: messages onto the network, answers to clients.
     pub(super) fn settle(&mut self, id: usize) -> Result<(), String> {
         let Some(up) = &self.nodes[id].up else { return Ok(()) };
-        let sent = std::mem::take(&mut *up.gathered.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let sent = up.gathered.take();
         self.watch.applied(id, up.core.applied())?;
         for (dst, message) in sent {
             self.watch.sent(id, &message)?;

@@ -66,6 +66,7 @@ impl Plan {
         // Each node has a session of its own, and one that it cannot keep is lost again and again.
         configuration.sessions_max = *random.pick(&[nodes + 1, nodes + 4, 4096]);
         configuration.replies_max = *random.pick(&[1, 3, 1024]);
+        let faults = random.pick(&[(1, 10), (1, 10), (10, 50)]).range();
         Plan {
             nodes,
             configuration,
@@ -73,7 +74,7 @@ impl Plan {
             on_disk: random.below(ON_DISK) == 0,
             clients: random.within(2..7),
             faults_until: random.within(300..1500) * MS,
-            faults: random.within(1..10),
+            faults: random.within(faults),
             weather: weather(random),
             commit: random.pick(&[(20, 60), (100, 1000), (500, 8000)]).range(),
             pause: *random.pick(&[500, 3000, 20_000]),

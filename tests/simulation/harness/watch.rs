@@ -28,7 +28,7 @@ impl Watch {
         let before = self.stored[node].replace(value.clone()).unwrap_or_default();
         if value.promised < before.promised || value.decided < before.decided || value.incarnation < before.incarnation
         {
-            return Err(format!("agreement: the store of node {node} went back from {before:?} to {value:?}"));
+            return Err(format!("no store goes back: that of node {node} went from {before:?} to {value:?}"));
         }
         for (slot, entry) in value.log.range(before.decided..value.decided) {
             match self.decided.get(slot) {
