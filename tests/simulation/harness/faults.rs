@@ -29,6 +29,9 @@ pub(crate) enum Fault {
     NearlyFull(Whom),
     /// All links between it and others, out, in, or both.
     Isolate(Whom, bool, bool),
+    /// The links are mended, and those of the leader cut. One time after the other, so that each leader leaves something behind that those
+    /// before it come back with.
+    Rotate,
     /// Each link by itself, by a coin.
     CutAtRandom(u64),
     /// Those below this number from the others.
@@ -54,16 +57,24 @@ pub(crate) fn schedule(plan: &Plan, random: &mut Random) -> Vec<(Time, Fault)> {
     let mut steps = vec![(plan.faults_until, Fault::End)];
     for _ in 0..plan.faults {
         let at = random.below(plan.faults_until);
-        steps.push((at, draw(plan.nodes, random)));
+        steps.push((at, draw(plan, random)));
         if random.percent(60) {
             steps.push((at + random.within(5..400) * MS, Fault::Mend));
+        }
+    }
+    if let Some(every) = plan.rotation {
+        let mut at = every;
+        while at < plan.faults_until {
+            steps.push((at, Fault::Rotate));
+            at += random.within(every / 2..every * 2);
         }
     }
     steps.retain(|(at, fault)| *at < plan.faults_until || *fault == Fault::End);
     steps
 }
 
-fn draw(nodes: usize, random: &mut Random) -> Fault {
+fn draw(plan: &Plan, random: &mut Random) -> Fault {
+    let nodes = plan.nodes;
     let whom = if random.percent(40) { Whom::Leader } else { Whom::Node(random.below(nodes as u64) as usize) };
     let written = *random.pick(&[Written::Nothing, Written::All]);
     match random.below(16) {
@@ -73,7 +84,8 @@ fn draw(nodes: usize, random: &mut Random) -> Fault {
         6 => Fault::Pause(whom, random.within(20..800) * MS),
         7 => Fault::Slow(whom, random.within(3..100)),
         8 => Fault::Full(whom, *random.pick(&[Full::Log, Full::All])),
-        9 => Fault::NearlyFull(whom),
+        // With its next vote a voter learns that it is so no more; what a learner stores is little, and seldom.
+        9 if plan.configuration.members.len() == plan.configuration.voters().count() => Fault::NearlyFull(whom),
         10..12 => {
             let (out, inward) = *random.pick(&[(true, true), (true, false), (false, true)]);
             Fault::Isolate(whom, out, inward)

@@ -443,6 +443,14 @@ impl Life {
                     self.network.set_cut(other, node, inward);
                 }
             }
+            Fault::Rotate => {
+                self.network.mend();
+                let leader = self.find(Whom::Leader);
+                for other in all {
+                    self.network.set_cut(leader, other, true);
+                    self.network.set_cut(other, leader, true);
+                }
+            }
             Fault::CutAtRandom(chance) => {
                 for (src, dst) in all.clone().flat_map(|src| all.clone().map(move |dst| (src, dst))) {
                     let cut = self.random.percent(chance);

@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     /// How long there are faults.
     pub(crate) faults_until: Time,
     pub(crate) faults: u64,
+    /// Whether one leader after the other is cut off, and about how often.
+    pub(crate) rotation: Option<Time>,
     pub(crate) weather: Weather,
     /// How long a commit takes.
     pub(crate) commit: Range<Time>,
@@ -67,13 +69,18 @@ impl Plan {
         configuration.sessions_max = *random.pick(&[nodes + 1, nodes + 4, 4096]);
         configuration.replies_max = *random.pick(&[1, 3, 1024]);
         let faults = random.pick(&[(1, 10), (1, 10), (10, 50)]).range();
+        let options = options(random);
+        // Long enough for the others to elect one, or a little too short.
+        let election = options.election.end.as_micros() as Time;
+        let rotation = random.percent(25).then(|| random.within(election / 2..election * 2));
         Plan {
             nodes,
             configuration,
-            options: options(random),
+            options,
             on_disk: random.below(ON_DISK) == 0,
             clients: random.within(2..7),
-            faults_until: random.within(300..1500) * MS,
+            faults_until: random.within(300..1500) * MS + rotation.unwrap_or(0) * 8,
+            rotation,
             faults: random.within(faults),
             weather: weather(random),
             commit: random.pick(&[(20, 60), (100, 1000), (500, 8000)]).range(),
