@@ -196,6 +196,11 @@ impl Core {
         !self.mine.is_empty()
     }
 
+    /// These messages, in the order in which they are.
+    pub fn own(&self) -> impl Iterator<Item = &Msg> {
+        self.mine.iter()
+    }
+
     /// Drops this node's messages to itself: it ends.
     pub(super) fn forget_own(&mut self) {
         self.mine.clear();

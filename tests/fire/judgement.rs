@@ -1,8 +1,8 @@
 //! What judges must fail: histories that are wrong are refuted, and the judge agrees with its naive twin on random ones.
 
-use super::harness::history::{Act, Cut, Entry, History, Listing, NEVER, Operation, Outcome, Time};
 use super::harness::judge;
-use super::harness::linearizable::judge as judge_key;
+use super::harness::judge::history::{Act, Cut, Entry, History, Listing, NEVER, Operation, Outcome, Time};
+use super::harness::judge::linearizable::judge as judge_key;
 use super::harness::random::Random;
 use super::naive::is_linearizable;
 use Outcome::{Applied, Refused, Seen, Unknown};

@@ -1,6 +1,6 @@
 //! The twin of the judge of one key: tries every order.
 
-use super::harness::history::{Act, Entry, Operation, Outcome};
+use super::harness::judge::history::{Act, Entry, Operation, Outcome};
 use std::collections::BTreeSet;
 
 /// Whether the operations could have happened one after the other.

@@ -3,7 +3,9 @@
 //! A file is written beside its place and then renamed, so that no reader meets half of one. Whether it can be written is asked before a long
 //! run, not after it.
 
+use super::replay::Replay;
 use super::{Counterexample, RunReport, ScopeReport, Verdict, story, svg};
+use serde::Serialize;
 use std::{
     fs,
     io::ErrorKind,
@@ -49,10 +51,19 @@ pub fn prepare(root: &Path) -> Result<(), String> {
     ensure_writable(&directory.join("counterexample"))
 }
 
+/// A counterexample with what it takes to repeat it.
+#[derive(Serialize)]
+struct Exact<'a> {
+    #[serde(flatten)]
+    example: &'a Counterexample,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay: Option<Replay>,
+}
+
 /// Writes a counterexample in its three forms; returns the files, relative to `root`.
 pub fn write_counterexample(root: &Path, example: &Counterexample) -> Result<Vec<String>, String> {
-    let json =
-        serde_json::to_string_pretty(example).map_err(|error| format!("cannot encode a counterexample: {error}"))?;
+    let json = serde_json::to_string_pretty(&Exact { example, replay: Replay::of(example) })
+        .map_err(|error| format!("cannot encode a counterexample: {error}"))?;
     let forms =
         [("txt", story::story(example)), ("json", json + "\n"), ("svg", svg::sequence_diagram(&[], &example.steps))];
     let name = |extension: &str| file(&example.scope, &example.property, extension);

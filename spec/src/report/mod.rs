@@ -5,6 +5,7 @@
 
 pub mod files;
 pub mod progress;
+pub mod replay;
 pub mod story;
 pub mod svg;
 pub mod table;

@@ -1,6 +1,6 @@
 //! Clients: each sends one request after the other to any node, and records what came of it.
 
-use super::history::{Act, Cut, Entry, History, Listing, NEVER, Operation, Outcome, Time, Val};
+use super::judge::history::{Act, Cut, Entry, History, Listing, NEVER, Operation, Outcome, Time, Val};
 use super::random::Random;
 use super::request::{Attempt, Sender, longer};
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! After all faults have ended: progress at every node, and the same state at all of them.
 
 use super::clients::{Load, backup};
-use super::history::{Cut, History};
+use super::judge::history::{Cut, History};
 use super::nodes::Nodes;
 use super::request::{Attempt, Sender};
 use std::collections::BTreeMap;

@@ -12,14 +12,12 @@
 
 pub(crate) mod clients;
 pub(crate) mod ending;
-pub(crate) mod history;
 pub(crate) mod inflict;
+#[path = "../../support/judge/mod.rs"]
 pub(crate) mod judge;
-pub(crate) mod linearizable;
 pub(crate) mod namespaces;
 pub(crate) mod network;
 pub(crate) mod nodes;
-pub(crate) mod promises;
 pub(crate) mod proxy;
 #[path = "../../support/random.rs"]
 pub(crate) mod random;
@@ -29,8 +27,8 @@ pub(crate) mod schedule;
 pub(crate) mod shim;
 
 use clients::Load;
-use history::History;
 use inflict::Inflictor;
+use judge::history::History;
 use network::Network;
 use nodes::Nodes;
 use random::Random;

@@ -3,8 +3,8 @@
 use super::Settings;
 use super::clients::Load;
 use super::ending;
-use super::history::{Act, History, Outcome, Time};
 use super::inflict::Done;
+use super::judge::history::{Act, History, Outcome, Time};
 use super::judge::{self, Verdict};
 use super::network::Network;
 use super::nodes::Nodes;

@@ -1,8 +1,12 @@
-//! All verdicts on a history, each by itself.
+//! What clients did and what came of it, and all verdicts on that, each by itself. Tests whose nodes are real and those whose nodes are
+//! simulated judge by this.
 
-use super::history::{Entry, History, Operation};
-use super::linearizable;
-use super::promises::{Keys, Known, judge_cuts, judge_listings, judge_local};
+pub(crate) mod history;
+pub(crate) mod linearizable;
+mod promises;
+
+use history::{Act, Entry, History, Operation, Outcome};
+use promises::{Keys, Known, judge_cuts, judge_listings, judge_local};
 
 /// What was judged, and what came of it.
 pub(crate) type Verdict = (&'static str, Result<(), String>);
@@ -14,9 +18,8 @@ pub(crate) fn judge(history: &History, floor: bool) -> Vec<Verdict> {
     for cut in &history.cuts {
         for key in history.keys.keys() {
             let entry = cut.entries.get(key).copied().unwrap_or(Entry { val: 0, ver: cut.floor });
-            let read = super::history::Act::Read;
-            let outcome = super::history::Outcome::Seen(entry);
-            full.push(key, Operation { node: cut.node, begin: cut.begin, end: cut.end, act: read, outcome });
+            let outcome = Outcome::Seen(entry);
+            full.push(key, Operation { node: cut.node, begin: cut.begin, end: cut.end, act: Act::Read, outcome });
         }
     }
     let keys = full.keys.iter().try_for_each(|(key, operations)| {

@@ -1,0 +1,195 @@
+//! A counterexample as the check writes it below `target/check/`, read for the machine that is deployed: the check's counts how often each
+//! command is applied, for which its commands carry a tag; here they lose it.
+
+use paxos::node::{Core, Status};
+use paxos::{Command, Msg};
+use paxos_model::kv::{Place, Versioned};
+use paxos_model::machine::StateMachine;
+use paxos_model::replica::ballot::{Ballot, Slot};
+use paxos_model::replica::configuration::Configuration;
+use paxos_model::replica::durable::Durable;
+use paxos_model::replica::message::Entry;
+use paxos_model::replica::{Options, Timer};
+use serde::Deserialize;
+use serde_json::Value;
+use stateright::actor::Id;
+use std::ops::Range;
+use std::time::Duration;
+
+/// A way to break a property.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Counterexample {
+    pub(crate) scope: String,
+    pub(crate) property: String,
+    pub(crate) explanation: String,
+    /// What it takes to repeat it.
+    pub(crate) replay: Replay,
+}
+
+/// Who takes part, and each step.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Replay {
+    /// Nodes below this number are replicas, the others clients.
+    pub(crate) replicas: usize,
+    pub(crate) configuration: Configuration,
+    pub(crate) options: OptionsForm,
+    /// So many of the steps are a scripted beginning.
+    pub(crate) beginning: usize,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// What goes in, and all that comes out.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Step {
+    pub(crate) node: usize,
+    pub(crate) input: Input,
+    pub(crate) sends: Vec<(Id, Msg)>,
+    pub(crate) saves: Option<Saved>,
+    pub(crate) after: Option<Seen>,
+}
+
+/// What a node says of itself.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Seen {
+    role: String,
+    leader: Option<Id>,
+    promised: Ballot,
+    decided: Slot,
+    applied: Slot,
+    requests: usize,
+    sessions: usize,
+    store: Vec<(Place, Versioned)>,
+}
+
+impl Seen {
+    pub(crate) fn of(core: &Core) -> Seen {
+        let Status { role, leader, ballot, decided, applied, requests, sessions, .. } = core.status();
+        let store = core.applied().machine.items(None).collect();
+        Seen { role: role.to_owned(), leader, promised: ballot, decided, applied, requests, sessions, store }
+    }
+}
+
+/// What makes a node take a step.
+#[derive(Debug, Deserialize)]
+pub(crate) enum Input {
+    Start,
+    Deliver { src: Id, msg: Msg },
+    Timeout(Timer),
+}
+
+/// What a node saves, but for what a snapshot holds.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Saved {
+    promised: Ballot,
+    promised_at: Slot,
+    decided: Slot,
+    incarnation: u64,
+    snapshot: Slot,
+    accepted: Vec<(Slot, Ballot)>,
+    log: Vec<(Slot, Entry<Command>)>,
+}
+
+impl Saved {
+    pub(crate) fn of(stored: &Durable<paxos::Machine>) -> Saved {
+        Saved {
+            promised: stored.promised,
+            promised_at: stored.promised_at,
+            decided: stored.decided,
+            incarnation: stored.incarnation,
+            snapshot: stored.snapshot.applied,
+            accepted: stored.accepted.iter().map(|(slot, ballot)| (*slot, *ballot)).collect(),
+            log: stored.log.iter().map(|(slot, entry)| (*slot, entry.clone())).collect(),
+        }
+    }
+}
+
+/// The replicas' options, times in microseconds.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OptionsForm {
+    election_us: (u64, u64),
+    resend_us: u64,
+    window: u64,
+    pipeline: u64,
+    horizon: u64,
+    batch_max: usize,
+    bytes_max: usize,
+    window_bytes_max: usize,
+    requests_max: usize,
+    fetch_max: u64,
+    pre_vote: bool,
+    snapshot_every: u64,
+    tail: u64,
+    tail_bytes: usize,
+    kept_bytes: usize,
+    patience: u32,
+    source_patience: u32,
+}
+
+impl OptionsForm {
+    pub(crate) fn options(&self) -> Options {
+        let us = Duration::from_micros;
+        let election: Range<Duration> = us(self.election_us.0)..us(self.election_us.1);
+        Options {
+            election,
+            resend: us(self.resend_us),
+            window: self.window,
+            pipeline: self.pipeline,
+            horizon: self.horizon,
+            batch_max: self.batch_max,
+            bytes_max: self.bytes_max,
+            window_bytes_max: self.window_bytes_max,
+            requests_max: self.requests_max,
+            fetch_max: self.fetch_max,
+            pre_vote: self.pre_vote,
+            snapshot_every: self.snapshot_every,
+            tail: self.tail,
+            tail_bytes: self.tail_bytes,
+            kept_bytes: self.kept_bytes,
+            patience: self.patience,
+            source_patience: self.source_patience,
+        }
+    }
+}
+
+/// Reads a file's text. The error is one line.
+pub(crate) fn read(text: &str) -> Result<Counterexample, String> {
+    let mut value: Value = serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
+    if value.get("replay").is_none() {
+        return Err("it has nothing to repeat: it is no counterexample of replicas, or of an earlier version".into());
+    }
+    strip(&mut value);
+    serde_json::from_value(value).map_err(|error| format!("it is no counterexample that can be repeated: {error}"))
+}
+
+/// Takes off what the check's machine has beside the store: tags of commands, and the places of their counts.
+fn strip(value: &mut Value) {
+    match value {
+        Value::Array(all) => {
+            all.retain(|one| !is_count(&one[0]));
+            all.iter_mut().for_each(strip);
+        }
+        Value::Object(fields) => {
+            if fields.len() == 2
+                && fields.contains_key("tag")
+                && let Some(command) = fields.remove("command")
+            {
+                *value = command;
+                return;
+            }
+            if fields.len() == 1
+                && let Some(inner) = fields.remove("Kv")
+            {
+                *value = inner;
+                return;
+            }
+            fields.values_mut().for_each(strip);
+        }
+        _ => {}
+    }
+}
+
+/// Whether it is the place of a count, which a piece of a snapshot begins with.
+fn is_count(place: &Value) -> bool {
+    place.get("Item").is_some_and(|item| item.get("Count").is_some())
+}
