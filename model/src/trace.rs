@@ -1,6 +1,6 @@
 //! One step of an actor, as data: what went in, and what came out.
 //!
-//! The checker memoises steps, the counterexamples print them, and the node records them ([`line`]); all take them from here.
+//! The checker memoises steps, the counterexamples print them, and the node records them ([`mod@line`]); all take them from here.
 
 pub mod line;
 pub(crate) mod pairs;
