@@ -3,7 +3,7 @@
 use super::Time;
 use super::clients::Client;
 use super::disk::Disk;
-use super::faults::{self, Fault, Whom, Written};
+use super::faults::{self, Fault};
 use super::judge::{self, history::History};
 use super::network::{self, Network};
 use super::plan::{MS, Plan};
@@ -43,7 +43,7 @@ pub(super) struct Up {
     gathered: Arc<Gathered>,
     pub(super) inbox: VecDeque<Input>,
     /// What its disk is at.
-    order: Option<Order>,
+    pub(super) order: Option<Order>,
     report: Option<Report>,
     /// When its loop goes on.
     turn: Option<Time>,
@@ -51,13 +51,13 @@ pub(super) struct Up {
 
 /// A node over its lives.
 pub(super) struct Node {
-    disk: Disk,
+    pub(super) disk: Disk,
     pub(super) lives: u64,
     pub(super) up: Option<Up>,
     /// Until when it does nothing.
     pub(super) paused: Time,
     /// Its commits take so many times as long.
-    slow: Time,
+    pub(super) slow: Time,
     /// The slot that its local reads have shown.
     pub(super) shown: Slot,
 }
@@ -85,9 +85,9 @@ pub(crate) struct Life {
     queued: u64,
     pub(super) random: Random,
     pub(super) nodes: Vec<Node>,
-    network: Network,
+    pub(super) network: Network,
     pub(super) clients: Vec<Client>,
-    watch: Watch,
+    pub(super) watch: Watch,
     pub(super) record: Record,
     pub(super) ended: bool,
     directory: Option<tempfile::TempDir>,
@@ -349,7 +349,7 @@ impl Life {
     }
 
     /// A node is no more, until it is started again.
-    fn go_down(&mut self, id: usize) -> Result<(), String> {
+    pub(super) fn go_down(&mut self, id: usize) -> Result<(), String> {
         self.nodes[id].up = None;
         self.watch.ended(id);
         self.record.count("ends of nodes");
@@ -357,19 +357,6 @@ impl Life {
         let at = self.now + self.random.below(DOWN);
         self.push(at, Event::Start(id));
         self.hear(id)
-    }
-
-    fn crash(&mut self, id: usize, written: Written) -> Result<(), String> {
-        let node = &mut self.nodes[id];
-        let Some(up) = &mut node.up else { return Ok(()) };
-        if written == Written::All
-            && let Some(value) = up.order.as_ref().and_then(Order::saves)
-            && node.disk.commit(value).is_ok()
-        {
-            let value = value.clone();
-            self.watch.committed(id, &value)?;
-        }
-        self.go_down(id)
     }
 
     /// Whatever a node put out goes its way: messages onto the network, answers to clients.
@@ -394,101 +381,6 @@ impl Life {
             }
         }
         self.hear(id)
-    }
-
-    fn find(&self, whom: Whom) -> usize {
-        let leads = |node: &Node| node.up.as_ref().is_some_and(|up| up.core.status().role == "leader");
-        match whom {
-            Whom::Node(node) => node,
-            Whom::Leader => self.nodes.iter().position(leads).unwrap_or(0),
-        }
-    }
-
-    fn fault(&mut self, fault: &Fault) -> Result<(), String> {
-        self.record.event(self.now, fault, || format!("FAULT {fault:?}"));
-        let all = 0..self.nodes.len();
-        match *fault {
-            Fault::Crash(whom, written) => {
-                self.record.count("crashes");
-                self.crash(self.find(whom), written)?;
-            }
-            Fault::CrashAll(written) => {
-                self.record.count("crashes of all");
-                all.into_iter().try_for_each(|node| self.crash(node, written))?;
-            }
-            Fault::FailCommit(whom, written) => {
-                let node = self.find(whom);
-                self.nodes[node].disk.fails = Some(written);
-            }
-            Fault::Pause(whom, time) => {
-                let node = self.find(whom);
-                self.nodes[node].paused = self.now + time;
-            }
-            Fault::Slow(whom, times) => {
-                let node = self.find(whom);
-                self.nodes[node].slow = times;
-            }
-            Fault::Full(whom, full) => {
-                let node = self.find(whom);
-                self.nodes[node].disk.full = Some(full);
-            }
-            Fault::NearlyFull(whom) => {
-                let node = self.find(whom);
-                self.nodes[node].disk.nearly_full = true;
-            }
-            Fault::Isolate(whom, out, inward) => {
-                let node = self.find(whom);
-                for other in all {
-                    self.network.set_cut(node, other, out);
-                    self.network.set_cut(other, node, inward);
-                }
-            }
-            Fault::Rotate => {
-                self.network.mend();
-                let leader = self.find(Whom::Leader);
-                for other in all {
-                    self.network.set_cut(leader, other, true);
-                    self.network.set_cut(other, leader, true);
-                }
-            }
-            Fault::CutAtRandom(chance) => {
-                for (src, dst) in all.clone().flat_map(|src| all.clone().map(move |dst| (src, dst))) {
-                    let cut = self.random.percent(chance);
-                    self.network.set_cut(src, dst, cut);
-                }
-            }
-            Fault::Split(at) => {
-                for (src, dst) in all.clone().flat_map(|src| all.clone().map(move |dst| (src, dst))) {
-                    self.network.set_cut(src, dst, (src < at) != (dst < at));
-                }
-            }
-            Fault::Loss(lost) => self.network.weather.lost = lost,
-            Fault::Mend => self.mend(),
-            Fault::End => self.all_ends(),
-        }
-        Ok(())
-    }
-
-    fn mend(&mut self) {
-        self.network.mend();
-        self.network.weather = self.plan.weather.clone();
-        for node in &mut self.nodes {
-            node.disk.mend();
-            node.slow = 1;
-        }
-    }
-
-    /// All faults end for good. A client more writes at every node.
-    fn all_ends(&mut self) {
-        self.mend();
-        self.network.weather = self.plan.weather.fair();
-        self.nodes.iter_mut().for_each(|node| node.paused = self.now);
-        self.ended = true;
-        let number = self.clients.len();
-        let mut probe = Client::new(number as u64, 0);
-        probe.probes = Some(0);
-        self.clients.push(probe);
-        self.call(number, self.now);
     }
 
     /// Whether clients begin nothing more.

@@ -9,6 +9,7 @@ pub(crate) mod answers;
 pub(crate) mod clients;
 pub(crate) mod disk;
 pub(crate) mod faults;
+pub(crate) mod inflict;
 #[path = "../../support/judge/mod.rs"]
 pub(crate) mod judge;
 pub(crate) mod life;
