@@ -6,6 +6,7 @@ use paxos_spec::cli::{Catalogue, ScopeInfo};
 use paxos_spec::engine::{DEAD_STAYS_DEAD, NO_PANIC};
 use paxos_spec::mutants;
 use paxos_spec::record::{self, Record};
+use paxos_spec::replay;
 use paxos_spec::report::table::thousands;
 use paxos_spec::scopes::run::Scopes;
 use paxos_spec::scopes::{alone, catalogue};
@@ -135,10 +136,20 @@ fn every_property_has_its_row_and_every_row_its_property() {
 }
 
 #[test]
+fn every_rule_of_a_replay_has_its_row() {
+    let text = ledger();
+    let named =
+        rows(section(&text, "What ran")).into_iter().flat_map(|row| quoted(row[1]).into_iter().map(String::from));
+    let named: Vec<String> = named.collect();
+    assert_eq!(set(named.clone()), set(replay::names()), "the table of what must hold of what ran");
+    assert_eq!(named.len(), replay::names().len(), "a rule has one row");
+}
+
+#[test]
 fn every_name_in_backquotes_exists() {
     let packages = set(["paxos-model", "paxos-spec"]);
-    let known: BTreeSet<String> =
-        [scope_names(), mutant_names(), properties(), packages].into_iter().flatten().collect();
+    let known = [scope_names(), mutant_names(), properties(), packages, set(replay::names())];
+    let known: BTreeSet<String> = known.into_iter().flatten().collect();
     for file in READMES {
         let text = read(file);
         let unknown: Vec<&str> =
@@ -257,6 +268,11 @@ fn every_command_of_the_readmes_exists() {
                     let directory = package.trim_start_matches("paxos-");
                     assert!(root().join(format!("{directory}/examples/{name}.rs")).exists(), "{file}: {line}");
                 }
+                ["cargo", "run", "--release", "--example", name] => {
+                    let is = |path: String| root().join(path).exists();
+                    let exists = is(format!("examples/{name}.rs")) || is(format!("examples/{name}/main.rs"));
+                    assert!(exists, "{file}: {line}");
+                }
                 ["cargo", "bench", "-p", "paxos-spec", "--bench", name] => {
                     assert!(root().join(format!("spec/benches/{name}.rs")).exists(), "{file}: {line}");
                 }
@@ -277,7 +293,8 @@ fn check_takes(arguments: &[&str], names: &BTreeSet<String>, line: &str) {
     let rest = &arguments[usize::from(subcommand.is_some())..];
     for (index, word) in rest.iter().enumerate() {
         let is_value = index > 0 && help.contains(&format!("{} <", rest[index - 1]));
-        let any = word.chars().all(|c| c.is_uppercase() || c == '…');
+        // The others take names of scopes and mutants, this one files.
+        let any = subcommand == Some(&"replay") || word.chars().all(|c| c.is_uppercase() || c == '…');
         let known = if word.starts_with('-') { help.contains(*word) } else { is_value || any || names.contains(*word) };
         assert!(known, "`{word}` of `{line}` does not exist");
     }

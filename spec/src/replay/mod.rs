@@ -24,4 +24,4 @@ pub const NAME: &str = "replay";
 
 pub use explore::Playback;
 pub use play::replay;
-pub use verdicts::{Judged, Replayed};
+pub use verdicts::{Judged, Replayed, names};

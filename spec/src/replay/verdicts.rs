@@ -118,6 +118,11 @@ pub struct Judged {
     pub limited: Option<&'static str>,
 }
 
+/// The names of all rules by which a replay judges.
+pub fn names() -> Vec<&'static str> {
+    rules(true, false).into_iter().map(|judged| judged.name).collect()
+}
+
 /// Every rule, with what it was limited to: whether all is in the traces, and whether votes may not be.
 pub(super) fn rules(complete: bool, unseen: bool) -> Vec<Judged> {
     let limited = |rule: Rule| match rule {
