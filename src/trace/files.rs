@@ -116,7 +116,13 @@ impl Files {
 
     /// Marks that the present file could not be written to its end.
     pub(super) fn cut_off(&mut self) {
-        if self.file.take().is_some() {
+        if self.file.take().is_none() {
+            return;
+        }
+        if self.length == 0 {
+            // It tells nothing. The next one says which file was before it, and so that something is missing.
+            let _ = fs::remove_file(&self.path);
+        } else {
             self.earlier.push((cut_off(&self.path), self.length));
         }
     }

@@ -54,10 +54,18 @@ static void __attribute__((constructor)) begin(void) {
 
 static void hit(void) { __atomic_fetch_add(&words->hits, 1, __ATOMIC_RELAXED); }
 
-/* Only what lies on the disk: not logs, pipes and sockets. */
+/* Whether a file's path ends so. */
+static int ends_with(int file, const char *end) {
+    char name[64], path[4096];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(name, path, sizeof path), wanted = strlen(end);
+    return length >= wanted && !memcmp(path + length - wanted, end, wanted);
+}
+
+/* Only what lies on the disk: not logs, pipes and sockets; nor traces, for which there is another one. */
 static int on_disk(int file) {
     struct stat about;
-    return !fstat(file, &about) && S_ISREG(about.st_mode) && file > 2;
+    return !fstat(file, &about) && S_ISREG(about.st_mode) && file > 2 && !ends_with(file, ".ndjson");
 }
 
 static int refused(int file) {
@@ -91,14 +99,11 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* The store, but where it is opened for writes that are synced by themselves, as those of its meta pages. */
 static int is_held(int file) {
-    static const char store[] = "/data.mdb";
-    char name[64], path[4096];
     int before = errno;
     int flags = fcntl(file, F_GETFL);
-    snprintf(name, sizeof name, "/proc/self/fd/%d", file);
-    ssize_t length = flags < 0 || flags & O_DSYNC ? -1 : readlink(name, path, sizeof path);
+    int held = flags >= 0 && !(flags & O_DSYNC) && ends_with(file, "/data.mdb");
     errno = before;
-    return length >= (ssize_t)sizeof store && !memcmp(path + length - (sizeof store - 1), store, sizeof store - 1);
+    return held;
 }
 
 static ssize_t hold(int file, const struct iovec *from, int pieces, off64_t at) {
