@@ -35,6 +35,16 @@ fn no_promise_is_forgotten_by_a_restart() {
 }
 
 #[test]
+fn no_command_is_applied_twice() {
+    goes_along_but_for_the_last_step("duplicate-applied-again.json", "it says");
+}
+
+#[test]
+fn no_deadline_stays_set_without_its_request() {
+    goes_along_but_for_the_last_step("deadline-not-cancelled.json", "timers: Some({Election, Resend, Flush})");
+}
+
+#[test]
 fn no_read_is_answered_by_a_leader_that_is_none_any_more() {
     let example = example("read-without-round.json");
     let repeated = repeat(&example).unwrap();
