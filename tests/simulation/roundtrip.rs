@@ -79,6 +79,12 @@ fn the_same_steps_do_not_show_what_is_not_compared() {
         assert_eq!((&repeated.differs, repeated.verdict()), (&None, Verdict::NotShown), "{property}: {repeated}");
         assert!(repeated.to_string().contains(property));
     }
+    example.property = "timers-set".into();
+    assert_eq!(repeat(&example).unwrap().verdict(), Verdict::Broken);
+    // As in a file of an earlier version.
+    example.replay.steps[0].after.as_mut().expect("it is a node's").timers = None;
+    let repeated = repeat(&example).unwrap();
+    assert_eq!((&repeated.differs, repeated.verdict()), (&None, Verdict::NotShown), "{repeated}");
 }
 
 #[test]
