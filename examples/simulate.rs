@@ -17,7 +17,7 @@ mod harness;
 mod peers;
 
 use clap::Parser;
-use harness::{Failure, live};
+use harness::{EFFECTS, Failure, live};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -97,7 +97,10 @@ fn main() -> ExitCode {
         total.events,
         total.operations
     );
-    for (what, count) in &total.counts {
+    // Also what never happened.
+    let mut counts = total.counts;
+    EFFECTS.into_iter().for_each(|what| *counts.entry(what).or_default() += 0);
+    for (what, count) in &counts {
         println!("{count:10} {what}");
     }
     println!("{} lives failed", total.failures.len());

@@ -78,13 +78,13 @@ pub(crate) fn by_round_trip(root: &Path, programs: &Path, mutant: &Mutant) -> Re
     let told = String::from_utf8_lossy(&repeated.stdout);
     let told = told.lines().last().unwrap_or("it does not say why");
     if !repeated.status.success() {
-        return Err(format!("the mutant's loop does not do the same: {told:.600}"));
+        return Err(format!("the mutant's loop does not show it: {told:.600}"));
     }
     let here = replay::repeat(&replay::file::read(&text)?)?;
     match &here.differs {
         Some((number, why)) => {
             Ok(format!("{scope}, {}: {told}; without the bug step {number} differs: {why:.300}", mutant.verdict))
         }
-        None => Err("without the bug the loop does the same".into()),
+        None => Err("without the bug the loop does the same in all that is compared".into()),
     }
 }

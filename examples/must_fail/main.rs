@@ -18,6 +18,7 @@ mod finds;
 #[path = "../../tests/fire/harness/mod.rs"]
 mod harness;
 mod mutants;
+#[allow(dead_code, reason = "the simulation uses the rest")]
 #[path = "../../tests/simulation/peers.rs"]
 mod peers;
 #[allow(dead_code, reason = "the tests use the rest")]

@@ -37,8 +37,13 @@ const LINEARIZABLE: &str = "each key is linearizable";
 const DURABLE: &str = "durable before visible";
 const AGREEMENT: &str = "agreement";
 /// Those whose counterexamples are repeated unless others are named: their scopes begin from nothing or by a script, and one restarts a node.
-const ROUND_TRIPS: [&str; 4] =
-    ["accept-ignores-promise", "restart-forgets-promise", "read-without-round", "duplicate-applied-again"];
+const ROUND_TRIPS: [&str; 5] = [
+    "accept-ignores-promise",
+    "restart-forgets-promise",
+    "read-without-round",
+    "duplicate-applied-again",
+    "deadline-not-cancelled",
+];
 
 /// A known bug.
 pub(crate) struct Mutant {

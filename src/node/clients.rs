@@ -117,6 +117,11 @@ impl Clients {
         self.all().remove(number);
     }
 
+    /// How many requests are not answered.
+    pub fn waiting(&self) -> usize {
+        self.all().waiting.len()
+    }
+
     /// Whether another request may be taken in.
     pub(super) fn admits(&self) -> bool {
         self.all().admitted_bytes < ADMITTED_BYTES
@@ -207,7 +212,7 @@ mod tests {
         clients.close();
         assert_eq!(third_answer.try_recv(), Ok(Answered::Interrupted));
         assert_eq!(clients.admit(third, now), None);
-        assert_eq!(clients.insert(now, 1).err(), Some(Overloaded));
+        assert_eq!((clients.insert(now, 1).err(), clients.waiting()), (Some(Overloaded), 0));
         let all = clients.all();
         assert_eq!((all.queued_bytes, all.admitted_bytes, all.due.len(), all.waiting.len()), (0, 0, 0, 0));
     }

@@ -241,6 +241,11 @@ impl Core {
         self.outlet.clients().end_overdue(now);
     }
 
+    /// The timers that are set, whenever they run out.
+    pub fn timers(&self) -> impl Iterator<Item = &Timer> {
+        self.timers.set_now()
+    }
+
     /// Lets `timer` run out at `now`, whenever it is due. False if it is not set.
     pub fn run_out(&mut self, timer: &Timer, now: Instant) -> bool {
         if !self.timers.cancel(timer) {

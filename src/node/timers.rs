@@ -55,6 +55,11 @@ impl Timers {
         self.at.get(timer) == Some(&at)
     }
 
+    /// Those that are set, whenever they run out.
+    pub(super) fn set_now(&self) -> impl Iterator<Item = &Timer> {
+        self.at.keys()
+    }
+
     /// Forgets all.
     pub(super) fn clear(&mut self) {
         self.at.clear();

@@ -10,6 +10,11 @@ use std::sync::{Mutex, PoisonError};
 pub(crate) struct Gathered(Mutex<Vec<(Id, Msg)>>);
 
 impl Gathered {
+    /// Whether none came since they were taken last.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Those that came since they were taken last, in their order.
     pub(crate) fn take(&self) -> Vec<(Id, Msg)> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))

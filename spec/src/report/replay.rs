@@ -3,13 +3,13 @@
 //! Nothing more is kept of a counterexample than what is told of it; its address in the Explorer names every action, so the rest is found
 //! again by walking there.
 
-use super::Counterexample;
+use super::{Counterexample, StepKind, StoryStep};
 use crate::engine::{self, Action, System};
-use crate::properties::audit::Tagged;
+use crate::properties::audit::{Audit, Tagged};
 use crate::properties::party::{Msg, Party, PartyState, Stored};
 use crate::scopes::prefix::{self, Play, Played};
 use crate::scopes::referee::Referee;
-use crate::scopes::{Scope, Variation, catalogue};
+use crate::scopes::{Scope, Variation, catalogue, words};
 use paxos_model::kv::{Place, Versioned};
 use paxos_model::machine::StateMachine;
 use paxos_model::replica::ballot::{Ballot, Slot};
@@ -21,6 +21,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use stateright::Model;
 use stateright::actor::Id;
+use std::collections::BTreeSet;
 
 /// The address of a state in the Explorer begins with this.
 const STEPS: &str = "#/steps/0";
@@ -72,12 +73,14 @@ pub struct Seen {
     pub requests: usize,
     /// How many sessions are open.
     pub sessions: usize,
+    /// The timers that are set.
+    pub timers: BTreeSet<Timer>,
     /// The store, without the count that the check keeps beside it.
     pub store: Vec<(Place, Versioned)>,
 }
 
 impl Seen {
-    fn of(state: &PartyState) -> Option<Seen> {
+    fn of<'a>(state: &PartyState, timers: impl IntoIterator<Item = &'a Timer>) -> Option<Seen> {
         let state = state.replica()?;
         let role = match state.role {
             Role::Leading(_) => "leader",
@@ -92,6 +95,7 @@ impl Seen {
             applied: state.executor.applied,
             requests: state.gateway.writes.len() + state.gateway.reads.len(),
             sessions: state.executor.sessions.len(),
+            timers: timers.into_iter().cloned().collect(),
             store: state.executor.machine.kv.items(None).collect(),
         })
     }
@@ -131,7 +135,7 @@ impl Saved {
 }
 
 impl Replay {
-    /// Of a counterexample; none if it is not one of replicas, or leads nowhere.
+    /// Of a counterexample; none if it is not one of replicas, leads nowhere, or leads elsewhere than its story.
     pub fn of(example: &Counterexample) -> Option<Replay> {
         let scope = catalogue::find(&example.scope)?;
         let (mut steps, mut beginning) = (Vec::new(), 0);
@@ -140,7 +144,12 @@ impl Replay {
             Ok(system) => {
                 steps.extend(scripted(&scope));
                 beginning = steps.len();
-                steps.extend(walked(&system, &actions(&system, &example.explore)?));
+                let walked = walked(&system, &actions(&system, &example.explore)?);
+                // The address is of the system that was checked; without reductions its places are others in this one.
+                if !tell_the_same(&system, &walked, &example.steps) {
+                    return None;
+                }
+                steps.extend(walked);
             }
         }
         let Replica { options, .. } = scope.nodes().into_iter().next()?;
@@ -159,7 +168,13 @@ fn scripted(scope: &Scope) -> Vec<Step> {
 
 fn played(step: Played) -> Step {
     let saves = step.after.stored.as_ref().filter(|_| step.saved).map(Saved::of);
-    Step { node: step.node, input: step.input, sends: step.sends, saves, after: Seen::of(&step.after.state) }
+    Step {
+        node: step.node,
+        input: step.input,
+        sends: step.sends,
+        saves,
+        after: Seen::of(&step.after.state, &step.after.timers),
+    }
 }
 
 fn walked(system: &System<Party, Referee>, actions: &[Action]) -> Vec<Step> {
@@ -167,7 +182,7 @@ fn walked(system: &System<Party, Referee>, actions: &[Action]) -> Vec<Step> {
     let step = |record: engine::StepRecord<Party>| Step {
         node: record.node,
         saves: record.after.stored.as_ref().filter(|_| record.saved).map(Saved::of),
-        after: Seen::of(&record.after.state),
+        after: Seen::of(&record.after.state, &record.after.timers),
         sends: record.sends.into_iter().map(|(dst, message, _)| (dst, message)).collect(),
         input: record.input,
     };
@@ -186,6 +201,22 @@ fn actions(system: &System<Party, Referee>, address: &str) -> Option<Vec<Action>
         actions.push(action);
     }
     Some(actions)
+}
+
+/// Whether these are the steps of a story: as many, and in each the same happens to the same node.
+fn tell_the_same(system: &System<Party, Referee>, steps: &[Step], story: &[StoryStep]) -> bool {
+    let same = |(step, told): (&Step, &StoryStep)| {
+        let happens = match (&step.input, &told.kind) {
+            (Input::Start, StepKind::Restart { .. }) => true,
+            (Input::Timeout(timer), StepKind::Timeout { label, .. }) => words::timer(timer) == *label,
+            (Input::Deliver { src, msg }, StepKind::Deliver { src: from, label, .. }) => {
+                system.who(usize::from(*src)) == *from && words::message::<Audit>(msg) == *label
+            }
+            _ => false,
+        };
+        happens && system.who(step.node) == told.actor
+    };
+    steps.len() == story.len() && steps.iter().zip(story).all(same)
 }
 
 fn told(options: &Options) -> Value {
@@ -235,13 +266,14 @@ fn told(options: &Options) -> Value {
 mod tests {
     use super::{Replay, Saved, actions, walked};
     use crate::engine::{self, Action};
-    use crate::report::samples;
-    use crate::scopes::{Variation, catalogue};
+    use crate::report::{Counterexample, StepKind, StoryStep, samples};
+    use crate::scopes::{Variation, catalogue, story};
     use stateright::Model;
 
     /// Some steps into a scope: each time the last of those that change anything.
-    fn example(scope: &str, steps: usize) -> (Replay, Vec<super::Step>) {
-        let system = catalogue::find(scope).unwrap().system(Variation::default()).unwrap();
+    fn walk(scope: &str, steps: usize, reduce: bool) -> (Counterexample, Vec<super::Step>) {
+        let variation = Variation { reduce, ..Variation::default() };
+        let system = catalogue::find(scope).unwrap().system(variation).unwrap();
         let mut states = vec![system.start().clone()];
         let mut path = Vec::new();
         for _ in 0..steps {
@@ -255,8 +287,14 @@ mod tests {
         let mut example = samples::counterexample();
         example.scope = scope.into();
         example.explore = format!("#/steps/{}", engine::encode(&system, &path));
+        example.steps = story::steps(&system, &path);
         assert_eq!(actions(&system, &example.explore), Some(path.clone()));
-        (Replay::of(&example).expect("it leads somewhere"), walked(&system, &path))
+        (example, walked(&system, &path))
+    }
+
+    fn example(scope: &str, steps: usize) -> (Replay, Vec<super::Step>) {
+        let (example, steps) = walk(scope, steps, true);
+        (Replay::of(&example).expect("it leads somewhere"), steps)
     }
 
     #[test]
@@ -279,6 +317,33 @@ mod tests {
             let last = replay.steps[..replay.beginning].iter().rev();
             let saved = last.filter(|step| step.node == node).find_map(|step| step.saves.as_ref());
             assert_eq!(saved, begun.seats[node].stored.as_ref().map(Saved::of).as_ref(), "{}", scope.name);
+        }
+    }
+
+    #[test]
+    fn what_leads_elsewhere_than_its_story_is_not_told() {
+        let (mut example, _) = walk("one-slot-three-owners", 6, true);
+        let last = example.steps.pop().unwrap();
+        assert!(Replay::of(&example).is_none(), "a step is missing");
+        example.steps.push(StoryStep { actor: "node 7".into(), ..last.clone() });
+        assert!(Replay::of(&example).is_none(), "somebody else takes it");
+        example.steps[5] =
+            StoryStep { kind: StepKind::Timeout { node: last.actor.clone(), label: "another".into() }, ..last.clone() };
+        assert!(Replay::of(&example).is_none(), "something else happens");
+        example.steps[5] = last;
+        assert!(Replay::of(&example).is_some());
+    }
+
+    #[test]
+    fn an_address_without_reductions_is_told_only_where_it_leads_the_same_way() {
+        for steps in 1..=5 {
+            let (example, steps) = walk("one-slot-three-owners", steps, false);
+            if let Some(replay) = Replay::of(&example) {
+                let inputs = |steps: &[super::Step]| {
+                    steps.iter().map(|step| (step.node, step.input.clone())).collect::<Vec<_>>()
+                };
+                assert_eq!(inputs(&replay.steps), inputs(&steps));
+            }
         }
     }
 

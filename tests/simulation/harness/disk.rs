@@ -1,11 +1,14 @@
 //! A store that a life holds: in memory or on a real disk, and full, nearly full or failing when it is told to be.
 
+use crate::peers::Gathered;
 use paxos::Stored;
+use paxos::node::Outlet;
 use paxos::storage::identity::Identity;
 use paxos::storage::lmdb::LmdbStore;
 use paxos::storage::memory::MemoryStore;
 use paxos::storage::{CommitError, OpenError, Store, Usage};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const CLUSTER: &str = "simulation";
 const BYTES_MAX: usize = 16 << 20;
@@ -36,6 +39,30 @@ pub(crate) struct Disk {
     pub(crate) fails: Option<bool>,
     /// What is durable.
     pub(crate) committed: Option<Stored>,
+    /// Who tells whether anything of what is to be committed can be seen, while a node commits.
+    pub(crate) outputs: Option<Outputs>,
+    /// Whether anything could, before it was durable.
+    pub(crate) seen_before: bool,
+}
+
+/// Where outputs of a node show.
+pub(crate) struct Outputs {
+    gathered: Arc<Gathered>,
+    outlet: Arc<Outlet>,
+    /// How many requests were not answered.
+    waiting: usize,
+}
+
+impl Outputs {
+    /// As they are now; all messages have been taken.
+    pub(crate) fn new(gathered: Arc<Gathered>, outlet: Arc<Outlet>) -> Outputs {
+        let waiting = outlet.clients().waiting();
+        Outputs { gathered, outlet, waiting }
+    }
+
+    fn show_more(&self) -> bool {
+        !self.gathered.is_empty() || self.outlet.clients().waiting() != self.waiting
+    }
 }
 
 impl Disk {
@@ -45,7 +72,7 @@ impl Disk {
             Some(directory) => Under::Lmdb(None, directory.join(node.to_string()), node),
             None => Under::Memory(MemoryStore::new(CLUSTER, node)),
         };
-        Disk { under, full: None, nearly_full: false, fails: None, committed: None }
+        Disk { under, full: None, nearly_full: false, fails: None, committed: None, outputs: None, seen_before: false }
     }
 
     /// As another process finds it.
@@ -103,6 +130,7 @@ trait Underlying {
     fn load(&mut self) -> Result<Option<Stored>, OpenError>;
     fn commit(&mut self, value: &Stored) -> Result<(), CommitError>;
     fn usage(&self) -> Usage;
+    fn has_room(&mut self) -> bool;
 }
 
 impl<S: Store> Underlying for S {
@@ -121,6 +149,10 @@ impl<S: Store> Underlying for S {
     fn usage(&self) -> Usage {
         Store::usage(self)
     }
+
+    fn has_room(&mut self) -> bool {
+        Store::has_room(self)
+    }
 }
 
 impl Store for Disk {
@@ -133,6 +165,7 @@ impl Store for Disk {
     }
 
     fn commit(&mut self, value: &Stored) -> Result<(), CommitError> {
+        self.seen_before |= self.outputs.take().is_some_and(|outputs| outputs.show_more());
         if let Some(written) = self.fails.take() {
             if written {
                 self.write(value)?;
@@ -150,6 +183,6 @@ impl Store for Disk {
     }
 
     fn has_room(&mut self) -> bool {
-        self.full.is_none()
+        self.full.is_none() && self.under_mut().has_room()
     }
 }

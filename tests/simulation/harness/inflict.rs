@@ -1,8 +1,8 @@
-//! Carries out what goes wrong in a life, and that it ends.
+//! What is done to nodes and links when a fault begins or ends.
 
 use super::clients::Client;
 use super::faults::{Fault, Whom, Written};
-use super::life::{Life, Node};
+use super::life::{DOWN, Event, Life, Node};
 use paxos::node::Order;
 use paxos::storage::Store;
 
@@ -93,7 +93,10 @@ impl Life {
     fn all_ends(&mut self) {
         self.mend();
         self.network.weather = self.plan.weather.fair();
-        self.nodes.iter_mut().for_each(|node| node.paused = self.now);
+        for node in 0..self.nodes.len() {
+            self.nodes[node].paused = self.now;
+            self.wake(node);
+        }
         self.ended = true;
         let number = self.clients.len();
         let mut probe = Client::new(number as u64, 0);
@@ -102,15 +105,28 @@ impl Life {
         self.call(number, self.now);
     }
 
-    fn crash(&mut self, id: usize, written: Written) -> Result<(), String> {
+    /// A node is no more, until it is started again.
+    pub(super) fn go_down(&mut self, id: usize) -> Result<(), String> {
+        self.nodes[id].up = None;
+        self.watch.ended(id);
+        self.record.count("ends of nodes");
+        self.record.event(self.now, ("down", id), || format!("node {id} is down"));
+        let at = self.now + self.random.below(DOWN);
+        self.push(at, Event::Start(id));
+        self.hear(id)
+    }
+
+    pub(super) fn crash(&mut self, id: usize, written: Written) -> Result<(), String> {
         let node = &mut self.nodes[id];
         let Some(up) = &mut node.up else { return Ok(()) };
-        if written == Written::All
-            && let Some(value) = up.order.as_ref().and_then(Order::saves)
-            && node.disk.commit(value).is_ok()
-        {
-            let value = value.clone();
-            self.watch.committed(id, &value)?;
+        if let Some(value) = up.order.as_ref().and_then(Order::saves) {
+            if written == Written::All && node.disk.commit(value).is_ok() {
+                let value = value.clone();
+                self.record.count("commits written at a crash");
+                self.watch.committed(id, &value)?;
+            } else {
+                self.record.count("commits not written at a crash");
+            }
         }
         self.go_down(id)
     }

@@ -1,8 +1,9 @@
 //! One life: nodes, what is on its way between them, and what happens when.
 
+use super::ON_DISK;
 use super::Time;
 use super::clients::Client;
-use super::disk::Disk;
+use super::disk::{Disk, Outputs};
 use super::faults::{self, Fault};
 use super::judge::{self, history::History};
 use super::network::{self, Network};
@@ -14,7 +15,7 @@ use crate::peers::Gathered;
 use paxos::Msg;
 use paxos::node::{Ask, Core, Order, Outlet, Report, Settings};
 use paxos::storage::Store;
-use paxos_model::replica::ballot::Slot;
+use paxos_model::replica::ballot::{Ballot, Slot};
 use paxos_model::replica::message::Message;
 use stateright::actor::Id;
 use std::collections::{BTreeMap, VecDeque};
@@ -28,25 +29,48 @@ const RECOVERY: Time = 30_000 * MS;
 /// How long a node's loop takes to come to what is at hand.
 const TURN: std::ops::Range<Time> = 1..50;
 /// How long a node is down at most.
-const DOWN: Time = 300 * MS;
-
-/// What waits for a node's loop.
-pub(super) enum Input {
-    Message(Id, Msg),
-    Ask(Ask),
-}
+pub(super) const DOWN: Time = 300 * MS;
+/// How often a node's loop looks whether more requests go in.
+const LOOK: Time = 50 * MS;
 
 /// One life of a node.
 pub(super) struct Up {
     pub(super) core: Core,
     pub(super) outlet: Arc<Outlet>,
     gathered: Arc<Gathered>,
-    pub(super) inbox: VecDeque<Input>,
+    /// What waits for its loop: messages of others, and requests.
+    messages: VecDeque<(Id, Msg)>,
+    pub(super) asks: VecDeque<Ask>,
     /// What its disk is at.
     pub(super) order: Option<Order>,
     report: Option<Report>,
     /// When its loop goes on.
     turn: Option<Time>,
+}
+
+impl Up {
+    /// Takes in what is at hand, as the actor thread does. True if a snapshot was installed by it.
+    fn drain(&mut self, now: Instant) -> bool {
+        let mut installed = false;
+        while self.core.take_own(now) {}
+        while !self.core.is_stalled() {
+            let message = self.messages.pop_front();
+            let ask = if self.core.admits() { self.asks.pop_front() } else { None };
+            if message.is_none() && ask.is_none() {
+                break;
+            }
+            if let Some((src, message)) = message {
+                let part = matches!(message, Message::Part { .. });
+                let had = self.core.status().snapshot;
+                self.core.take_message(src, message, now);
+                installed |= part && self.core.status().snapshot != had;
+            }
+            if let Some(ask) = ask {
+                self.core.take_ask(ask, now);
+            }
+        }
+        installed
+    }
 }
 
 /// A node over its lives.
@@ -63,7 +87,7 @@ pub(super) struct Node {
 }
 
 /// What happens at a moment.
-enum Event {
+pub(super) enum Event {
     Start(usize),
     /// A frame arrives.
     Arrive(usize, usize, Vec<u8>),
@@ -88,6 +112,8 @@ pub(crate) struct Life {
     pub(super) network: Network,
     pub(super) clients: Vec<Client>,
     pub(super) watch: Watch,
+    /// The highest ballot that one led in.
+    led: Option<Ballot>,
     pub(super) record: Record,
     pub(super) ended: bool,
     directory: Option<tempfile::TempDir>,
@@ -108,6 +134,7 @@ impl Life {
             network: Network::new(plan.nodes, plan.weather.clone()),
             clients: (0..plan.clients).map(|number| Client::new(number, seed)).collect(),
             watch: Watch::new(plan.nodes),
+            led: None,
             ended: false,
             plan,
             random,
@@ -119,6 +146,9 @@ impl Life {
     /// Lives it to its end, and judges it.
     pub(crate) fn live(&mut self) -> Result<(), String> {
         self.plan.options.validate()?;
+        if self.plan.on_disk {
+            self.record.count(ON_DISK);
+        }
         for node in 0..self.nodes.len() {
             let at = self.random.below(20 * MS);
             self.push(at, Event::Start(node));
@@ -160,7 +190,7 @@ impl Life {
         Ok(())
     }
 
-    fn push(&mut self, at: Time, event: Event) {
+    pub(super) fn push(&mut self, at: Time, event: Event) {
         self.queued += 1;
         self.queue.insert((at.max(self.now), self.queued), event);
     }
@@ -209,11 +239,12 @@ impl Life {
             id: Id::from(id),
             configuration: self.plan.configuration.clone(),
             options: self.plan.options.clone(),
-            inputs_max: usize::MAX,
+            inputs_max: self.plan.inputs_max,
         };
         let core = Core::new(&settings, stored, node.disk.usage(), outlet.clone(), seed, now);
+        let (messages, asks) = Default::default();
         node.lives += 1;
-        node.up = Some(Up { core, outlet, gathered, inbox: VecDeque::new(), order: None, report: None, turn: None });
+        node.up = Some(Up { core, outlet, gathered, messages, asks, order: None, report: None, turn: None });
         self.record.event(self.now, ("start", id), || format!("node {id} starts"));
         self.settle(id)?;
         self.wake(id);
@@ -222,12 +253,15 @@ impl Life {
 
     fn arrive(&mut self, src: usize, dst: usize, frame: &[u8]) {
         if self.network.is_cut(src, dst) {
-            return;
+            return self.record.count("messages cut off");
         }
         let Some(message) = network::open(frame) else { return self.record.count("altered messages") };
         self.record.event(self.now, ("arrive", src, dst, frame), || format!("{src} → {dst}: {message:?}"));
         if let Some(up) = &mut self.nodes[dst].up {
-            up.inbox.push_back(Input::Message(Id::from(src), message));
+            if up.messages.len() >= self.plan.inputs_max {
+                return self.record.count("messages too many");
+            }
+            up.messages.push_back((Id::from(src), message));
             self.wake(dst);
         }
     }
@@ -257,23 +291,25 @@ impl Life {
         up.turn = None;
         if node.paused > time {
             let until = node.paused;
+            self.record.count("turns put off by a pause");
             self.wake_at(id, until);
             return Ok(());
         }
-        while up.core.take_own(now) {}
-        while !up.core.is_stalled()
-            && let Some(input) = up.inbox.pop_front()
-        {
-            match input {
-                Input::Message(src, message) => up.core.take_message(src, message, now),
-                Input::Ask(ask) => up.core.take_ask(ask, now),
-            }
-        }
+        let had = up.core.status().snapshot;
+        let installed = up.drain(now);
         up.core.run_timers(now);
         let order = up.core.next_order(now);
+        if installed {
+            self.record.count("snapshots installed");
+        } else if up.core.status().snapshot != had {
+            self.record.count("snapshots taken");
+        }
         let busy = up.core.has_own() && !up.core.is_stalled();
-        let next =
-            up.core.next_wake().map(|at| at.saturating_duration_since(self.began).as_nanos().div_ceil(1000) as Time);
+        let wake = up.core.next_wake().map(|at| at.saturating_duration_since(self.began));
+        let wake = wake.map(|at| at.as_nanos().div_ceil(1000) as Time);
+        // What does not go in now does not wake it.
+        let look = (!up.asks.is_empty()).then_some(time + LOOK);
+        let next = [wake, look].into_iter().flatten().min();
         let (life, slow) = (node.lives, node.slow);
         if let Some(order) = order {
             up.order = Some(order);
@@ -307,7 +343,13 @@ impl Life {
     fn disk(&mut self, id: usize, life: u64) -> Result<(), String> {
         let Some(Node { disk, up: Some(up), .. }) = self.awake(id, life, Event::Disk) else { return Ok(()) };
         let order = up.order.take().expect("the disk is done with what it was asked");
+        let to_save = order.saves().cloned();
+        disk.outputs = Some(Outputs::new(up.gathered.clone(), up.outlet.clone()));
         let report = order.carry_out(disk, &up.outlet);
+        disk.outputs = None;
+        if disk.seen_before {
+            return Err(format!("durable before visible: node {id} sends or answers before it has stored {to_save:?}"));
+        }
         let (kind, committed) = match &report {
             Report::Committed(_, value, _) => ("commits", Some(value.clone())),
             Report::Full { .. } => ("commits without room", None),
@@ -348,21 +390,15 @@ impl Life {
         Ok(())
     }
 
-    /// A node is no more, until it is started again.
-    pub(super) fn go_down(&mut self, id: usize) -> Result<(), String> {
-        self.nodes[id].up = None;
-        self.watch.ended(id);
-        self.record.count("ends of nodes");
-        self.record.event(self.now, ("down", id), || format!("node {id} is down"));
-        let at = self.now + self.random.below(DOWN);
-        self.push(at, Event::Start(id));
-        self.hear(id)
-    }
-
     /// Whatever a node put out goes its way: messages onto the network, answers to clients.
     pub(super) fn settle(&mut self, id: usize) -> Result<(), String> {
         let Some(up) = &self.nodes[id].up else { return Ok(()) };
         let sent = up.gathered.take();
+        let status = up.core.status();
+        if status.role == "leader" && self.led < Some(status.ballot) {
+            self.led = Some(status.ballot);
+            self.record.count("leaders");
+        }
         self.watch.applied(id, up.core.applied())?;
         for (dst, message) in sent {
             self.watch.sent(id, &message)?;
@@ -375,7 +411,8 @@ impl Life {
             }
             let dst = usize::from(dst);
             if dst < self.nodes.len() {
-                for (at, frame) in self.network.carry((id, dst), &message, self.now, &mut self.random) {
+                for (at, frame) in self.network.carry((id, dst), &message, self.now, &mut self.random, &mut self.record)
+                {
                     self.push(at, Event::Arrive(id, dst, frame));
                 }
             }

@@ -29,7 +29,33 @@ use random::Random;
 use record::Record;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Counts the lives whose stores are those of LMDB.
+pub(crate) const ON_DISK: &str = "lives with stores of LMDB";
+/// What must happen in some of so many lives as are lived in a test: or faults do nothing, or lives go another way than they are meant to.
+pub(crate) const EFFECTS: [&str; 19] = [
+    ON_DISK,
+    "altered messages",
+    "answers to a fetch",
+    "commits",
+    "commits not written at a crash",
+    "commits without room",
+    "commits written at a crash",
+    "crashes of all",
+    "failed commits",
+    "leaders",
+    "looks for room",
+    "messages cut off",
+    "messages lost",
+    "messages repeated",
+    "messages too many",
+    "requests sent again",
+    "snapshots installed",
+    "snapshots taken",
+    "turns put off by a pause",
+];
 
 /// How many of the last events a failure tells.
 const TOLD: usize = 60;
@@ -52,6 +78,15 @@ pub(crate) struct Lived {
 /// Lives the life of `seed`.
 pub(crate) fn live(seed: u64) -> Lived {
     attempt(seed, 0).0
+}
+
+/// Of all that is drawn for the life of `seed` before it begins. A seed of which it is another one now means another life.
+pub(crate) fn drawn(seed: u64) -> u64 {
+    let mut random = Random::new(seed, 0);
+    let plan = Plan::draw(&mut random);
+    let mut hasher = DefaultHasher::new();
+    format!("{plan:?} {:?}", faults::schedule(&plan, &mut random)).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Lives it, keeping the last `keep` events in words.
@@ -85,7 +120,7 @@ impl fmt::Display for Failure {
         // The same again, in words.
         let (again, events) = attempt(seed, TOLD);
         writeln!(f, "seed {seed}: {}", self.0.verdict.as_ref().err().map_or("", String::as_str))?;
-        writeln!(f, "{:#?}", Plan::draw(&mut Random::new(seed, 0)))?;
+        writeln!(f, "drawn: {:#018x}; {:#?}", drawn(seed), Plan::draw(&mut Random::new(seed, 0)))?;
         writeln!(f, "the last of {} events:", again.events)?;
         events.iter().try_for_each(|event| writeln!(f, "{event:.400}"))?;
         write!(f, "again: tests/simulation/run --seed {seed} --lives 1")

@@ -4,6 +4,7 @@
 use super::Time;
 use super::plan::{MS, Weather};
 use super::random::Random;
+use super::record::Record;
 use paxos::Msg;
 use paxos::transport::codec::{self, HEADER, Seal};
 
@@ -41,14 +42,23 @@ impl Network {
         message: &Msg,
         now: Time,
         random: &mut Random,
+        record: &mut Record,
     ) -> Vec<(Time, Vec<u8>)> {
         let Some(body) = codec::encode(message) else { return Vec::new() };
-        if self.is_cut(src, dst) || random.percent(self.weather.lost) {
+        if self.is_cut(src, dst) {
+            record.count("messages cut off");
+            return Vec::new();
+        }
+        if random.percent(self.weather.lost) {
+            record.count("messages lost");
             return Vec::new();
         }
         let mut frame = Vec::with_capacity(HEADER + body.len());
         codec::frame(&mut frame, Seal::NONE, &body);
         let copies = if random.percent(self.weather.repeated) { 2 } else { 1 };
+        if copies > 1 {
+            record.count("messages repeated");
+        }
         let mut arrivals = Vec::with_capacity(copies);
         for _ in 0..copies {
             let mut bytes = frame.clone();

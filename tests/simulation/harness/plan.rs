@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub(crate) const MS: Time = 1000;
 /// In so many lives one has its stores on a real disk.
-const ON_DISK: u64 = 64;
+const ON_DISK: u64 = 8;
 
 /// What a life is like.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) commit: Range<Time>,
     /// How long a client pauses at most between two requests.
     pub(crate) pause: Time,
+    /// Messages of others, and requests, that wait for a node's loop; each. More are not taken.
+    pub(crate) inputs_max: usize,
 }
 
 /// What links do to what they carry.
@@ -85,6 +87,7 @@ impl Plan {
             weather: weather(random),
             commit: random.pick(&[(20, 60), (100, 1000), (500, 8000)]).range(),
             pause: *random.pick(&[500, 3000, 20_000]),
+            inputs_max: *random.pick(&[2, 8, 64, 1024]),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::answers::Attempted;
 use super::clients::{Attempt, Doing};
-use super::life::{Input, Life};
+use super::life::Life;
 use super::plan::MS;
 use tokio::sync::oneshot::error::TryRecvError;
 
@@ -51,10 +51,14 @@ impl Life {
         let task = client.task.as_mut().expect("it is at something");
         let node = &mut self.nodes[task.node];
         let Some(up) = &mut node.up else { return self.came(index, Attempted::Refused) };
+        if up.asks.len() >= self.plan.inputs_max {
+            self.record.count("requests too many");
+            return self.came(index, Attempted::Refused);
+        }
         let Ok((number, answer)) = up.outlet.clients().begin(&task.request, timeout_ms, instant) else {
             return self.came(index, Attempted::Refused);
         };
-        up.inbox.push_back(Input::Ask((number, task.request.clone())));
+        up.asks.push_back((number, task.request.clone()));
         let until = now + if hasty { client.random.within(100..8000) } else { u64::from(timeout_ms) * MS + GRACE };
         task.attempt = Some(Attempt { node: task.node, life: node.lives, answer, until, hasty });
         let (asked, doing) = (task.node, task.doing.clone());

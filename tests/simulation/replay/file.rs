@@ -13,6 +13,7 @@ use paxos_model::replica::{Options, Timer};
 use serde::Deserialize;
 use serde_json::Value;
 use stateright::actor::Id;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -48,24 +49,28 @@ pub(crate) struct Step {
     pub(crate) after: Option<Seen>,
 }
 
-/// What a node says of itself.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
+/// What a node says of itself, and its timers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Seen {
     role: String,
     leader: Option<Id>,
     promised: Ballot,
-    decided: Slot,
+    pub(crate) decided: Slot,
     applied: Slot,
     requests: usize,
     sessions: usize,
+    /// Those that are set, whenever they run out. None in files of earlier versions: then they are not compared.
+    #[serde(default)]
+    pub(crate) timers: Option<BTreeSet<Timer>>,
     store: Vec<(Place, Versioned)>,
 }
 
 impl Seen {
     pub(crate) fn of(core: &Core) -> Seen {
         let Status { role, leader, ballot, decided, applied, requests, sessions, .. } = core.status();
+        let (role, timers) = (role.to_owned(), Some(core.timers().cloned().collect()));
         let store = core.applied().machine.items(None).collect();
-        Seen { role: role.to_owned(), leader, promised: ballot, decided, applied, requests, sessions, store }
+        Seen { role, leader, promised: ballot, decided, applied, requests, sessions, timers, store }
     }
 }
 
@@ -80,7 +85,7 @@ pub(crate) enum Input {
 /// What a node saves, but for what a snapshot holds.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Saved {
-    promised: Ballot,
+    pub(crate) promised: Ballot,
     promised_at: Slot,
     decided: Slot,
     incarnation: u64,

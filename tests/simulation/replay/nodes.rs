@@ -44,7 +44,7 @@ pub(crate) struct Nodes {
     settings: Settings,
     began: Instant,
     in_flight: BTreeSet<(Id, Id, Msg)>,
-    /// Messages of nodes to themselves that were delivered in another way than the loop would.
+    /// Messages of nodes to themselves that were delivered in another way than a loop does: in order, once, and in the same life.
     pub(crate) out_of_turn: usize,
 }
 
@@ -82,6 +82,10 @@ impl Node {
         });
         answers
     }
+}
+
+fn never_sent(src: Id, dst: Id, msg: &Msg) -> String {
+    format!("node {} never sent {msg:?} to node {}", usize::from(src), usize::from(dst))
 }
 
 impl Nodes {
@@ -130,14 +134,14 @@ impl Nodes {
                     own.remove(0);
                     node.core.take_own(now);
                 } else {
+                    self.in_flight.get(&(id, id, msg.clone())).ok_or_else(|| never_sent(id, id, msg))?;
                     self.out_of_turn += 1;
                     node.core.take_message(id, msg.clone(), now);
                 }
             }
             Input::Deliver { src, msg } => {
-                let from_node = usize::from(*src) < self.settings.configuration.members.len();
-                if from_node && !self.in_flight.contains(&(*src, id, msg.clone())) {
-                    return Err(format!("node {} never sent {msg:?} to node {}", usize::from(*src), step.node));
+                if usize::from(*src) < self.settings.configuration.members.len() {
+                    self.in_flight.get(&(*src, id, msg.clone())).ok_or_else(|| never_sent(*src, id, msg))?;
                 }
                 let bytes = codec::encode(msg).ok_or("a message is too large to be sent")?;
                 let msg = codec::decode(&bytes).ok_or_else(|| format!("the codec lets no {msg:?} in"))?;
