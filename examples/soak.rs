@@ -42,7 +42,7 @@ struct Cli {
     /// Only faults whose names, as they are printed at the end, contain this.
     #[arg(long, default_value = "")]
     only: String,
-    /// Lets the nodes write no traces, which are replayed otherwise: they take room, a GiB for some minutes.
+    /// Lets the nodes write no traces, which are replayed otherwise: they take room in the directory for temporary files, some MiB a second.
     #[arg(long)]
     untraced: bool,
     /// Does not print the steps.

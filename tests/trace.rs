@@ -176,6 +176,7 @@ fn a_message_that_leaves_before_its_save_is_durable_is_refuted() {
     fs::write(&path, lines.join("\n") + "\n").unwrap();
     let (status, said) = replay(&[copy.path()]);
     assert_eq!((status, violated(&said)), (1, vec!["released-after-commit"]), "{said}");
+    assert!(said.contains("node1-life000000-file0000.ndjson:"), "the place is told: {said}");
 }
 
 #[test]

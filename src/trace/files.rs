@@ -135,8 +135,11 @@ impl Files {
     }
 }
 
-/// Gives a file the name of one that could not be written to its end. Returns its path.
+/// Gives a file the name of one that could not be written to its end, unless it has it. Returns its path.
 fn cut_off(path: &Path) -> PathBuf {
+    if path.file_stem().is_some_and(|name| name.to_string_lossy().ends_with("-cut")) {
+        return path.into();
+    }
     let mut to = path.with_extension("").into_os_string();
     to.push("-cut.ndjson");
     let to = PathBuf::from(to);
@@ -153,4 +156,40 @@ fn numbers(name: &str, node: u64) -> Option<(u64, u64)> {
     let rest = name.strip_prefix(&format!("node{node}-life"))?.strip_suffix(".ndjson")?;
     let (life, file) = rest.strip_suffix("-cut").unwrap_or(rest).split_once("-file")?;
     Some((life.parse().ok()?, file.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = entries.collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_after_which_none_can_be_made_is_marked_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut files = Files::open(directory.path(), 0, 16 << 20).unwrap();
+        files.next(0, 0).unwrap();
+        files.append(b"{}\n").unwrap();
+        for life in [1, 2] {
+            fs::create_dir(directory.path().join(name(0, life, 0))).unwrap();
+            assert!(files.next(life, 0).is_err(), "something is in the way");
+        }
+        assert_eq!(names(directory.path())[0], "node0-life000000-file0000-cut.ndjson");
+        assert_eq!(files.latest(), Some((0, 0)), "the next one tells that this one was before it");
+        files.next(3, 0).unwrap();
+        files.append(b"{}\n").unwrap();
+        files.cut_off();
+        files.next(4, 0).unwrap();
+        files.cut_off();
+        assert_eq!(files.latest(), Some((4, 0)), "though it is empty, and gone");
+        let names = names(directory.path());
+        assert!(names.iter().all(|name| !name.contains("-cut-cut") && !name.contains("life000004")), "{names:?}");
+        assert!(names.contains(&"node0-life000003-file0000-cut.ndjson".to_owned()), "{names:?}");
+        assert_eq!(Files::open(directory.path(), 0, 16 << 20).unwrap().next_life(), 4);
+    }
 }

@@ -87,7 +87,7 @@ impl Trace {
             options: replica.options.clone(),
             at: At::Start(stored.clone()),
         };
-        (writing.step, writing.sent, writing.released) = (0, 0, 0);
+        (writing.step, writing.sent, writing.released, writing.with_disk) = (0, 0, 0, 0);
         writing.saved = stored.clone();
         writing.open(begin);
     }

@@ -153,6 +153,7 @@ impl Play {
             }
         }
         let Some(line) = player.next.take() else { return Ok(Followed::Ended) };
+        let (place, before) = (player.place.clone(), self.broken.0.len());
         match line {
             Line::Begin(begin) => self.begin(player, *begin),
             Line::Step(taken) => self.step(player, taken)?,
@@ -163,6 +164,10 @@ impl Play {
             Line::Released { messages, .. } => {
                 player.life()?.release(messages, &mut self.history, &mut self.broken);
             }
+        }
+        // The step that is shown last may be another node's: a commit, or what leaves, is none.
+        for (_, why) in self.broken.0[before..].iter_mut().filter(|(_, why)| !why.starts_with(&place)) {
+            *why = format!("{place}: {why}");
         }
         player.look()?;
         Ok(Followed::Yes)

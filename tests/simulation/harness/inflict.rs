@@ -33,7 +33,8 @@ impl Life {
             }
             Fault::Pause(whom, time) => {
                 let node = self.find(whom);
-                self.nodes[node].paused = self.now + time;
+                // One that pauses already does so for as long as it was to.
+                self.nodes[node].paused = self.nodes[node].paused.max(self.now + time);
             }
             Fault::Slow(whom, times) => {
                 let node = self.find(whom);
