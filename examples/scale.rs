@@ -20,7 +20,7 @@ use paxos::model::replica::executor::Executor;
 use paxos::model::replica::message::{Act, Entry, Operation, OperationId, SessionId};
 use paxos::node::{self, Peers, Settings};
 use paxos::storage::Store;
-use paxos::storage::lmdb::LmdbStore;
+use paxos::storage::disk::DiskStore;
 use paxos::{Machine, Msg, Stored};
 use stateright::actor::Id;
 use std::error::Error;
@@ -50,7 +50,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let (stored, live) = data(keys, per_slot);
     let slots = stored.decided;
-    let mut store = LmdbStore::open(directory.path(), "scale", 0, ROOM)?;
+    let mut store = DiskStore::open(directory.path(), "scale", 0, ROOM)?;
     store.load()?;
     store.commit(&stored)?;
     drop(store);
@@ -105,7 +105,7 @@ fn data(keys: u64, per_slot: u64) -> (Stored, u64) {
 /// Starts a node as the program does, and measures.
 fn start(directory: &Path, slots: u64, live: u64) -> Result<ExitCode, Box<dyn Error>> {
     let begin = Instant::now();
-    let store = LmdbStore::open(directory, "scale", 0, ROOM)?;
+    let store = DiskStore::open(directory, "scale", 0, ROOM)?;
     let opened = begin.elapsed();
     let hour = Duration::from_secs(3600);
     let options = Options { election: hour..2 * hour, ..Options::default() };

@@ -2,7 +2,7 @@
 
 mod support;
 
-use paxos::storage::lmdb::LmdbStore;
+use paxos::storage::disk::DiskStore;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 use support::{Cluster, until};
@@ -106,7 +106,7 @@ fn a_peer_is_not_replaced_where_it_is_not_known_who_the_others_were() {
 #[test]
 fn a_first_start_that_ended_before_anything_was_saved_is_begun_again() {
     let mut cluster = Cluster::new(1, &[]);
-    drop(LmdbStore::open(&cluster.data(0), "paxos", 0, 64 << 30).expect("it is made"));
+    drop(DiskStore::open(&cluster.data(0), "paxos", 0, 64 << 30).expect("it is made"));
     assert!(!cluster.data(0).join("peers.json").exists());
     cluster.start(0);
     assert!(cluster.data(0).join("peers.json").exists());

@@ -8,7 +8,7 @@ use paxos::model::replica::configuration::Configuration;
 use paxos::model::replica::message::{Act, Entry, Message, Operation, OperationId, SessionId};
 use paxos::model::replica::{Options, Replica, State};
 use paxos::storage::Store;
-use paxos::storage::lmdb::LmdbStore;
+use paxos::storage::disk::DiskStore;
 use paxos::{Machine, Msg};
 use stateright::actor::{Actor, Command as Output, Id, Out};
 use std::borrow::Cow;
@@ -39,8 +39,8 @@ fn entry(number: u64) -> Entry<Command> {
     Entry::Batch([Operation::InSession { id, by_node: true, acknowledged_below: number, act }].into())
 }
 
-fn open(path: &Path) -> LmdbStore {
-    LmdbStore::open(path, "c", 0, ROOM).unwrap()
+fn open(path: &Path) -> DiskStore {
+    DiskStore::open(path, "c", 0, ROOM).unwrap()
 }
 
 /// A follower that votes for and learns `count` entries, and commits what it saves. Returns how long that took.

@@ -1,7 +1,7 @@
 //! `logcat`: the log of a node, from its data directory, one line a slot, with what it follows on. The node may be running.
 
 use clap::Parser;
-use paxos::storage::lmdb;
+use paxos::storage::disk;
 use paxos_model::kv::Place;
 use paxos_model::machine::StateMachine;
 use paxos_model::replica::executor::Executor;
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let mut out = BufWriter::new(io::stdout().lock());
     for directory in &cli.directories {
-        match lmdb::peek(directory) {
+        match disk::peek(directory) {
             Ok((identity, stored)) => {
                 let printed = print(&mut out, &identity, stored.as_deref());
                 match printed.and_then(|()| out.flush()) {

@@ -7,7 +7,7 @@ use paxos::config::{Config, NodeConfig};
 use paxos::metrics;
 use paxos::protocol;
 use paxos::server::{Server, Sockets};
-use paxos::storage::lmdb::LmdbStore;
+use paxos::storage::disk::DiskStore;
 use paxos::trace::Trace;
 use paxos::transport::pins::Pins;
 use std::io::{self, IsTerminal, Write};
@@ -212,13 +212,13 @@ fn open(
     let bytes_max = config.store_max_mib << 20;
     let here = |error: String| format!("nodes[{index}].data: {error}");
     let store =
-        LmdbStore::open(data, &config.cluster, index as u64, bytes_max).map_err(|error| here(error.to_string()))?;
+        DiskStore::open(data, &config.cluster, index as u64, bytes_max).map_err(|error| here(error.to_string()))?;
     let pins = pins(config, data, &store).map_err(here)?;
     Server::start(config, index, store, pins, sockets, metrics, trace)
 }
 
 /// The peers' stores as they are known beside `store`.
-fn pins(config: &Config, data: &Path, store: &LmdbStore) -> Result<Pins, String> {
+fn pins(config: &Config, data: &Path, store: &DiskStore) -> Result<Pins, String> {
     let used = store.is_used().map_err(|error| error.to_string())?;
     Pins::open(Some(data), config.nodes.len() as u64, used)
 }
@@ -293,7 +293,7 @@ fn replace(file: &Path, index: usize, peer: usize) -> Result<(), String> {
     }
     // A node that runs would not notice, so its store is held meanwhile.
     let bytes_max = config.store_max_mib << 20;
-    let store = LmdbStore::open(&node.data, &config.cluster, index as u64, bytes_max)
+    let store = DiskStore::open(&node.data, &config.cluster, index as u64, bytes_max)
         .map_err(|error| format!("nodes[{index}].data: {error}"))?;
     let pins = pins(&config, &node.data, &store).map_err(|why| format!("nodes[{index}].data: {why}"))?;
     match pins.forget(peer as u64) {

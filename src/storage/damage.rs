@@ -1,11 +1,11 @@
-//! A store whose file was damaged loads exactly what was committed, or says clearly why not. It never panics, never ends the process
+//! A store in LMDB whose file was damaged loads exactly what was committed, or says clearly why not. It never panics, never ends the process
 //! and never brings back an earlier value.
 
 #![allow(clippy::disallowed_types, reason = "files are what is damaged")]
 
 use super::lmdb::{self, LmdbStore};
 use super::snapshots::Life;
-use super::tests::{ROOM, entry, open, value};
+use super::tests::{ROOM, entry, open_lmdb, value};
 use super::{OpenError, Store};
 use crate::Stored;
 use paxos_model::replica::durable::Durable;
@@ -27,7 +27,7 @@ struct Subject {
 impl Subject {
     fn new() -> Subject {
         let directory = tempfile::tempdir().unwrap();
-        let mut store = open(directory.path());
+        let mut store = open_lmdb(directory.path());
         store.load().unwrap();
         // An applied state of a few pages, and the larger part of another.
         let mut life = Life::default();
@@ -66,7 +66,7 @@ impl Subject {
     /// Whether the store still loads what was committed; if not it says why, and that is clear.
     fn holds(&self, what: &str) -> bool {
         let loaded = LmdbStore::open(self.path(), "c", 1, ROOM).and_then(|mut store| store.load());
-        let looked = lmdb::peek(self.path()).map(|(_, stored)| stored);
+        let looked = lmdb::peek(self.path()).map(|peeked| peeked.stored);
         assert_eq!(loaded.is_ok(), looked.is_ok(), "{what}: {:?}, {:?}", loaded.err(), looked.err());
         match loaded {
             Ok(loaded) => {
@@ -189,7 +189,7 @@ fn trees_that_are_missing_are_not_made_anew() {
 #[test]
 fn a_store_that_lives_long_is_never_called_damaged() {
     let directory = tempfile::tempdir().unwrap();
-    let mut store = open(directory.path());
+    let mut store = open_lmdb(directory.path());
     store.load().unwrap();
     let mut stored = Durable::clone(&value(300, 1));
     // The same each time: multiplied by an odd number, all numbers come up.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
 
-/// The format of what is on the disk. A program reads its own and the one before.
-pub const FORMAT: u32 = 2;
+/// The format of what is on the disk: 1 has no snapshots, and 2 no journal. A program reads its own and all before.
+pub const FORMAT: u32 = 3;
 
 /// A random number that a store gets when it is made. It tells a wiped or swapped disk from the one that voted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! The store on disk: LMDB through `heed`, one write transaction a commit. The module `trees` says what stands where.
+//! A store in LMDB, through `heed`: one write transaction a commit. The module `trees` says what stands where.
 //!
 //! A commit writes what differs from the last one, which structural sharing finds without looking at the rest. LMDB writes
 //! pages beside the old ones and then one of two meta pages, so a crash leaves one of the two values, whole; both syncs are on.
@@ -14,7 +14,7 @@ use super::directory::{
 };
 use super::identity::{FORMAT, Identity};
 use super::trees::{self, IDENTITY, MARKS, Read, STAMP, Trees};
-use super::{CommitError, Needs, OpenError, Store, Usage, pages};
+use super::{CommitError, Needs, OpenError, Store, Usage, journal, pages};
 use crate::Stored;
 use heed::{Env, EnvFlags, EnvOpenOptions, MdbError, WithoutTls};
 use paxos_model::replica::durable::Durable;
@@ -34,14 +34,16 @@ const MAP_MIN: usize = 2 << 20;
 /// More than there are trees in any format.
 const TREES_MAX: u32 = 16;
 
-/// A store in a directory of its own.
-pub struct LmdbStore {
+/// A store in a directory of its own, which it shares with the journal that continues it.
+pub(super) struct LmdbStore {
     path: PathBuf,
     identity: Identity,
     env: Env<WithoutTls>,
     trees: Trees,
     /// What is on the disk.
     committed: Option<Stored>,
+    /// The number of the last transaction.
+    transaction: u64,
     /// Whether its snapshot is in the second set of trees.
     second: bool,
     usage: Usage,
@@ -85,8 +87,8 @@ impl From<heed::Error> for Failure {
 
 impl LmdbStore {
     /// Opens the store of node `node` of `cluster` in `path`, or makes it if there is none; `bytes_max` is how much it may hold. One
-    /// of the format before is made one of this.
-    pub fn open(path: &Path, cluster: &str, node: u64, bytes_max: usize) -> Result<Self, OpenError> {
+    /// of an earlier format is made one of this.
+    pub(super) fn open(path: &Path, cluster: &str, node: u64, bytes_max: usize) -> Result<Self, OpenError> {
         let unusable = |error| unusable(path, &error);
         fs::create_dir_all(path).map_err(unusable)?;
         let lock = directory::lock(path)?;
@@ -100,13 +102,14 @@ impl LmdbStore {
         let reserved = reserve(path).is_ok();
         let env = environment(path, Some(bytes_max))?;
         if identity.format < FORMAT {
-            identity.format = FORMAT;
-            upgrade(path, &env, &identity)?;
+            let from = std::mem::replace(&mut identity.format, FORMAT);
+            upgrade(path, &env, &identity, from)?;
         }
         let damaged = |why| OpenError::Damaged(path.into(), why);
         let txn = env.read_txn().map_err(|error| damaged(error.to_string()))?;
         let trees = Trees::open(&env, &txn, FORMAT).map_err(damaged)?;
         let used = trees.used(&txn).map_err(|error| damaged(error.to_string()))?;
+        let transaction = txn.id() as u64;
         // Or the handles of the databases would end with it.
         txn.commit().map_err(|error| damaged(error.to_string()))?;
         let usage = Usage { used, limit: bytes_max as u64 };
@@ -116,6 +119,7 @@ impl LmdbStore {
             env,
             trees,
             committed: None,
+            transaction,
             second: false,
             usage,
             lack: None,
@@ -125,21 +129,28 @@ impl LmdbStore {
         })
     }
 
+    /// The number of the last transaction.
+    pub(super) fn transaction(&self) -> u64 {
+        self.transaction
+    }
+
     /// Whether anything was ever committed to it.
-    pub fn is_used(&self) -> Result<bool, OpenError> {
+    pub(super) fn is_used(&self) -> Result<bool, OpenError> {
         let damaged = |error: heed::Error| OpenError::Damaged(self.path.clone(), error.to_string());
         let txn = self.env.read_txn().map_err(damaged)?;
         self.trees.has_marks(&txn).map_err(damaged)
     }
 }
 
-fn upgrade(path: &Path, env: &Env<WithoutTls>, identity: &Identity) -> Result<(), OpenError> {
+fn upgrade(path: &Path, env: &Env<WithoutTls>, identity: &Identity, from: u32) -> Result<(), OpenError> {
+    // Before it is said to belong to the store, and once more where that was not said.
+    journal::make(path).and_then(|()| sync(path)).map_err(|error| unusable(path, &error))?;
     let failed = |error| match commit_error(path, error) {
         CommitError::Full(why) => OpenError::NoRoom(path.into(), why),
         CommitError::Failed(why) => OpenError::Directory(path.into(), why),
     };
     let mut txn = env.write_txn().map_err(failed)?;
-    Trees::upgrade(env, &mut txn, identity).map_err(|why| OpenError::Damaged(path.into(), why))?;
+    Trees::upgrade(env, &mut txn, identity, from).map_err(|why| OpenError::Damaged(path.into(), why))?;
     txn.commit().map_err(failed)
 }
 
@@ -149,7 +160,9 @@ impl Store for LmdbStore {
     }
 
     fn load(&mut self) -> Result<Option<Stored>, OpenError> {
-        let (committed, second) = read(&self.path, &self.env, &self.trees)?.unzip();
+        let (found, transaction) = read(&self.path, &self.env, &self.trees)?;
+        let (committed, second) = found.unzip();
+        self.transaction = transaction;
         self.committed = committed.map(Arc::new);
         self.second = second.unwrap_or_default();
         Ok(self.committed.clone())
@@ -232,7 +245,9 @@ impl LmdbStore {
                 format!("it would hold {used} bytes, and may hold {limit} of this sort"),
             ));
         }
+        let transaction = txn.id() as u64;
         txn.commit()?;
+        self.transaction = transaction;
         self.committed = Some(value.clone());
         self.second = second;
         self.usage.used = used;
@@ -273,7 +288,9 @@ pub(super) fn make(path: &Path, identity: &Identity, bytes_max: usize) -> Result
     for item in fs::read_dir(path).map_err(directory)? {
         let item = item.map_err(directory)?;
         let name = item.file_name();
-        if item.file_type().map_err(directory)?.is_file() && name != LOCK {
+        // A journal is made before the store that it belongs to.
+        let is_begun = name == LOCK || name == journal::FILE && journal::is_unused(path).map_err(directory)?;
+        if item.file_type().map_err(directory)?.is_file() && !is_begun {
             let why = format!(
                 "{} is there without the store that belongs to it ({FILE}). A node that lost its votes must not take part under its \
                  old number: bring the store back, or empty the directory and replace the node",
@@ -304,10 +321,23 @@ pub(super) fn make(path: &Path, identity: &Identity, bytes_max: usize) -> Result
         heed::Error::Io(error) => directory(error),
         error => OpenError::Directory(path.into(), error.to_string()),
     })?;
-    fs::rename(place.path().join(FILE), path.join(FILE)).map_err(directory)?;
-    let sync = |path: &Path| fs::File::open(path).and_then(|opened| opened.sync_all()).map_err(directory);
-    sync(path)?;
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync)
+    let moved = || {
+        journal::make(path)?;
+        sync(path)?;
+        fs::rename(place.path().join(FILE), path.join(FILE))
+    };
+    moved().map_err(|error| {
+        // Or it would take the room that is lacking.
+        let _ = fs::remove_file(path.join(journal::FILE));
+        directory(error)
+    })?;
+    sync(path).map_err(directory)?;
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), |parent| sync(parent).map_err(directory))
+}
+
+/// Makes durable which files a directory has.
+fn sync(directory: &Path) -> std::io::Result<()> {
+    fs::File::open(directory)?.sync_all()
 }
 
 /// Looks at every page of the store in `path`, and returns whose it is. Nothing is written or mapped.
@@ -361,15 +391,28 @@ pub(super) fn map(path: &Path, bytes_max: Option<usize>) -> heed::Result<Env<Wit
     unsafe { options.open(path) }
 }
 
-/// Whose store lies in `path`, and what was committed there last. It may be in use.
-pub fn peek(path: &Path) -> Result<(Identity, Option<Stored>), OpenError> {
+/// What is found in a store.
+pub(super) struct Peeked {
+    /// Whose it is.
+    pub(super) identity: Identity,
+    /// What was committed last.
+    pub(super) stored: Option<Stored>,
+    /// The number of that transaction.
+    pub(super) transaction: u64,
+    /// Whether another process may write it meanwhile.
+    pub(super) is_in_use: bool,
+}
+
+/// Looks at the store in `path`. It may be in use.
+pub(super) fn peek(path: &Path) -> Result<Peeked, OpenError> {
     if !path.join(FILE).is_file() {
         return Err(OpenError::Directory(path.into(), "there is no store in it".into()));
     }
+    let is_in_use = directory::is_in_use(path);
     let looked = match look_through(path) {
         Ok(identity) => Some(identity),
         // Whoever writes it has looked through it, and writes pages while they are looked at.
-        Err(OpenError::Damaged(..)) if directory::is_in_use(path) => None,
+        Err(OpenError::Damaged(..)) if is_in_use => None,
         Err(error) => return Err(error),
     };
     let newer = |identity: &Identity| match identity.format {
@@ -387,12 +430,14 @@ pub fn peek(path: &Path) -> Result<(Identity, Option<Stored>), OpenError> {
     newer(&identity)?;
     let trees = Trees::open(&env, &txn, identity.format).map_err(damaged)?;
     txn.commit().map_err(|error| damaged(error.to_string()))?;
-    let stored = read(path, &env, &trees)?.map(|(value, _)| Arc::new(value));
-    Ok((identity, stored))
+    let (read, transaction) = read(path, &env, &trees)?;
+    let stored = read.map(|(value, _)| Arc::new(value));
+    Ok(Peeked { identity, stored, transaction, is_in_use })
 }
 
-fn read(path: &Path, env: &Env<WithoutTls>, trees: &Trees) -> Result<Option<Read>, OpenError> {
+/// What was committed last, and the number of that transaction.
+fn read(path: &Path, env: &Env<WithoutTls>, trees: &Trees) -> Result<(Option<Read>, u64), OpenError> {
     let damaged = |why| OpenError::Damaged(path.into(), why);
     let txn = env.read_txn().map_err(|error| damaged(error.to_string()))?;
-    trees.read(&txn).map_err(damaged)
+    Ok((trees.read(&txn).map_err(damaged)?, txn.id() as u64))
 }

@@ -5,10 +5,15 @@
 
 mod codec;
 #[cfg(test)]
+mod crashes;
+#[cfg(test)]
 mod damage;
+mod delta;
 mod directory;
+pub mod disk;
 pub mod identity;
-pub mod lmdb;
+mod journal;
+mod lmdb;
 pub mod memory;
 mod needs;
 mod pages;

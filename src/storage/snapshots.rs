@@ -3,10 +3,12 @@
 #![allow(clippy::disallowed_types, reason = "this looks at what was written")]
 
 use super::codec::encode;
+use super::disk::{self, DiskStore};
 use super::identity::{FORMAT, Identity};
-use super::lmdb::{self, LmdbStore};
+use super::journal;
+use super::lmdb;
 use super::memory::MemoryStore;
-use super::tests::{ROOM, entry, open, value};
+use super::tests::{ROOM, entry, open, open_lmdb, value};
 use super::trees::{IDENTITY, MARKS, OldMarks, Records, STAMP};
 use super::{OpenError, Store};
 use crate::{Command, Machine};
@@ -181,7 +183,7 @@ fn conforms<S: Store>(mut store: S, reopen: impl Fn(S) -> S, steps: &[Step]) {
     }
 }
 
-fn conforms_on_disk(steps: &[Step]) {
+fn conforms_on_disk<S: Store>(open: fn(&Path) -> S, steps: &[Step]) {
     let directory = tempfile::tempdir().unwrap();
     let reopen = |store| {
         drop(store);
@@ -249,7 +251,8 @@ fn snapshots_come_and_go_in_every_store() {
     for end in [Step::Commit, Step::Load, Step::Reopen] {
         for steps in stories(&end) {
             conforms(MemoryStore::new("c", 1), |store| store, &steps);
-            conforms_on_disk(&steps);
+            conforms_on_disk(open_lmdb, &steps);
+            conforms_on_disk(open, &steps);
         }
     }
 }
@@ -274,7 +277,8 @@ proptest! {
 
     #[test]
     fn any_steps_lead_to_what_was_committed(steps in proptest::collection::vec(step(), 1..60)) {
-        conforms_on_disk(&steps);
+        conforms_on_disk(open_lmdb, &steps);
+        conforms_on_disk(open, &steps);
     }
 }
 
@@ -289,7 +293,7 @@ fn many(sequence: u64, keys: std::ops::Range<u64>) -> Entry<Command> {
 #[test]
 fn a_snapshot_that_arrived_is_not_written_again_nor_is_one_that_changed_a_little() {
     let directory = tempfile::tempdir().unwrap();
-    let mut store = open(directory.path());
+    let mut store = open_lmdb(directory.path());
     store.load().unwrap();
     let pages = || std::fs::read(directory.path().join("data.mdb")).unwrap();
     let mut written = |value: &Durable<Machine>| {
@@ -352,19 +356,40 @@ fn make_old(path: &Path, identity: &Identity, value: Option<&Durable<Machine>>) 
     in_trees(path, |_, _| {});
 }
 
+/// Makes a store as a program of format 2 left it: what is in LMDB is as it is now.
+fn make_of_format_2(path: &Path, identity: &Identity, value: Option<&Durable<Machine>>) {
+    lmdb::make(path, identity, ROOM).unwrap();
+    std::fs::remove_file(path.join(journal::FILE)).unwrap();
+    let Some(value) = value else { return };
+    let mut store = open_lmdb(path);
+    store.load().unwrap();
+    store.commit(&Arc::new(value.clone())).unwrap();
+    drop(store);
+    std::fs::remove_file(path.join(journal::FILE)).unwrap();
+    for _ in 0..2 {
+        in_trees(path, |env, txn| {
+            tree(env, txn, "meta").put(txn, IDENTITY, &encode(IDENTITY, identity)).unwrap();
+        });
+    }
+}
+
 #[test]
-fn a_store_of_the_format_before_is_read_and_made_one_of_this_when_it_is_opened() {
-    for stored in [None, Some(value(40, 2))] {
+fn a_store_of_a_format_before_is_read_and_made_one_of_this_when_it_is_opened() {
+    for (stored, format) in [(None, 1), (Some(value(40, 2)), 1), (None, 2), (Some(value(40, 2)), 2)] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
-        let old = Identity { format: 1, ..Identity::new("c", 1) };
-        make_old(path, &old, stored.as_ref());
+        let old = Identity { format, ..Identity::new("c", 1) };
+        if format == 1 {
+            make_old(path, &old, stored.as_ref());
+        } else {
+            make_of_format_2(path, &old, stored.as_ref());
+        }
         let stored = stored.map(Arc::new);
         for _ in 0..2 {
-            assert_eq!(lmdb::peek(path), Ok((old.clone(), stored.clone())), "to look at it changes nothing");
+            assert_eq!(disk::peek(path), Ok((old.clone(), stored.clone())), "to look at it changes nothing");
         }
-        assert!(matches!(LmdbStore::open(path, "c", 2, ROOM).err(), Some(OpenError::Foreign { .. })));
-        assert_eq!(lmdb::peek(path), Ok((old.clone(), stored.clone())), "nor does another node");
+        assert!(matches!(DiskStore::open(path, "c", 2, ROOM).err(), Some(OpenError::Foreign { .. })));
+        assert_eq!(disk::peek(path), Ok((old.clone(), stored.clone())), "nor does another node");
         let mut store = open(path);
         assert_eq!(store.identity(), Identity { format: FORMAT, ..old.clone() }, "it stays the same store");
         drop(store);
@@ -404,7 +429,7 @@ fn a_store_of_the_format_before_that_is_nearly_full_has_room_for_its_first_snaps
             bytes += 20 * 4096;
         }
         make_old(path, &Identity { format: 1, ..Identity::new("c", 1) }, Some(&life.value));
-        let mut store = LmdbStore::open(path, "c", 1, LIMIT).unwrap();
+        let mut store = DiskStore::open(path, "c", 1, LIMIT).unwrap();
         let usage = store.usage();
         assert!(usage.is_nearly_full() && usage.used <= usage.limit, "{usage:?}");
         assert_eq!(store.load(), Ok(Some(Arc::new(life.value.clone()))));
@@ -413,7 +438,7 @@ fn a_store_of_the_format_before_that_is_nearly_full_has_room_for_its_first_snaps
         store.commit(&committed).unwrap();
         assert!(!store.usage().is_nearly_full(), "{:?}", store.usage());
         drop(store);
-        assert_eq!(LmdbStore::open(path, "c", 1, LIMIT).unwrap().load(), Ok(Some(committed)));
+        assert_eq!(DiskStore::open(path, "c", 1, LIMIT).unwrap().load(), Ok(Some(committed)));
     }
 }
 
@@ -424,7 +449,7 @@ fn a_store_of_the_format_before_that_is_damaged_stays_as_it_is() {
     make_old(directory.path(), &old, Some(&value(4, 2)));
     in_trees(directory.path(), |env, txn| tree(env, txn, "meta").put(txn, MARKS, b"marks").unwrap());
     let before = std::fs::read(directory.path().join("data.mdb")).unwrap();
-    let refused = LmdbStore::open(directory.path(), "c", 1, ROOM).err();
+    let refused = DiskStore::open(directory.path(), "c", 1, ROOM).err();
     assert!(matches!(&refused, Some(OpenError::Damaged(_, why)) if why.contains("marks")), "{refused:?}");
     assert!(std::fs::read(directory.path().join("data.mdb")).unwrap() == before);
 }
@@ -487,11 +512,11 @@ fn records_that_belong_nowhere_are_found() {
     ];
     for (words, change) in changes {
         let directory = tempfile::tempdir().unwrap();
-        let mut store = open(directory.path());
+        let mut store = open_lmdb(directory.path());
         store.commit(&Arc::new(whole().value)).unwrap();
         drop(store);
         in_trees(directory.path(), change);
-        let why = open(directory.path()).load().unwrap_err();
+        let why = open_lmdb(directory.path()).load().unwrap_err();
         assert!(matches!(&why, OpenError::Damaged(_, why) if why.contains(words)), "{words}: {why}");
     }
 }

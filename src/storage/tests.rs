@@ -1,5 +1,6 @@
 //! One suite for every store, and what only a store on disk can get wrong.
 
+use super::disk::{self, DiskStore};
 use super::identity::{FORMAT, Identity};
 use super::lmdb::{self, LmdbStore};
 use super::memory::MemoryStore;
@@ -34,7 +35,12 @@ pub(super) fn value(decided: u64, round: u64) -> Durable<Machine> {
     value
 }
 
-pub(super) fn open(path: &Path) -> LmdbStore {
+pub(super) fn open(path: &Path) -> DiskStore {
+    DiskStore::open(path, "c", 1, ROOM).expect("the store opens")
+}
+
+/// Without the journal, for what is to lie in LMDB.
+pub(super) fn open_lmdb(path: &Path) -> LmdbStore {
     LmdbStore::open(path, "c", 1, ROOM).expect("the store opens")
 }
 
@@ -65,8 +71,7 @@ fn the_store_in_memory_conforms() {
     conforms(MemoryStore::new("c", 1), |store| store);
 }
 
-#[test]
-fn the_store_on_disk_conforms() {
+fn conforms_in_a_directory<S: Store>(open: fn(&Path) -> S) {
     let directory = tempfile::tempdir().unwrap();
     conforms(open(directory.path()), |store| {
         drop(store);
@@ -75,10 +80,16 @@ fn the_store_on_disk_conforms() {
 }
 
 #[test]
+fn the_stores_on_disk_conform() {
+    conforms_in_a_directory(open_lmdb);
+    conforms_in_a_directory(open);
+}
+
+#[test]
 fn a_second_opener_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let _store = open(directory.path());
-    let second = LmdbStore::open(directory.path(), "c", 1, ROOM).err();
+    let second = DiskStore::open(directory.path(), "c", 1, ROOM).err();
     assert_eq!(second, Some(OpenError::InUse(directory.path().into())));
 }
 
@@ -90,7 +101,7 @@ fn what_is_stored_can_be_looked_at() {
     let (identity, saved) = (store.identity(), Arc::new(value(3, 1)));
     store.commit(&saved).unwrap();
     drop(store);
-    assert_eq!(lmdb::peek(directory.path()), Ok((identity, Some(saved))));
+    assert_eq!(disk::peek(directory.path()), Ok((identity, Some(saved))));
 }
 
 #[test]
@@ -98,7 +109,7 @@ fn another_nodes_store_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     drop(open(directory.path()));
     let refused =
-        |cluster: &str, node| LmdbStore::open(directory.path(), cluster, node, ROOM).err().unwrap().to_string();
+        |cluster: &str, node| DiskStore::open(directory.path(), cluster, node, ROOM).err().unwrap().to_string();
     assert!(refused("c", 2).contains("node 1"), "{}", refused("c", 2));
     assert!(refused("d", 1).contains("cluster \"c\""), "{}", refused("d", 1));
     let newer = Identity { format: FORMAT + 1, ..Identity::new("c", 1) };
@@ -114,11 +125,11 @@ fn a_directory_that_cannot_be_used_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
-    let refused = LmdbStore::open(&file, "c", 1, ROOM).err();
+    let refused = DiskStore::open(&file, "c", 1, ROOM).err();
     assert!(matches!(refused, Some(OpenError::Directory(..))), "{refused:?}");
-    let below = LmdbStore::open(&file.join("below"), "c", 1, ROOM).err();
+    let below = DiskStore::open(&file.join("below"), "c", 1, ROOM).err();
     assert!(matches!(below, Some(OpenError::Directory(..))), "{below:?}");
-    let nothing = lmdb::peek(&directory.path().join("nothing")).unwrap_err();
+    let nothing = disk::peek(&directory.path().join("nothing")).unwrap_err();
     assert!(nothing.to_string().contains("no store"), "{nothing}");
 }
 
@@ -129,7 +140,7 @@ fn a_newer_store_is_refused_and_left_alone() {
     lmdb::make(directory.path(), &newer, ROOM).unwrap();
     let file = directory.path().join("data.mdb");
     let before = fs::read(&file).unwrap();
-    for error in [LmdbStore::open(directory.path(), "c", 1, ROOM).err(), lmdb::peek(directory.path()).err()] {
+    for error in [DiskStore::open(directory.path(), "c", 1, ROOM).err(), disk::peek(directory.path()).err()] {
         let error = error.expect("it is refused");
         assert_eq!(error, OpenError::Newer { path: directory.path().into(), found: FORMAT + 1 });
         assert!(error.to_string().contains("run the version that wrote it"), "{error}");
@@ -141,7 +152,7 @@ fn a_newer_store_is_refused_and_left_alone() {
 fn a_missing_directory_is_made_and_a_store_is_whole_from_the_beginning() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a").join("b");
-    let mut store = LmdbStore::open(&path, "c", 1, ROOM).unwrap();
+    let mut store = DiskStore::open(&path, "c", 1, ROOM).unwrap();
     assert_eq!(store.load(), Ok(None));
     let identity = store.identity();
     drop(store);
@@ -157,7 +168,7 @@ fn a_store_that_was_removed_is_not_begun_anew() {
     fs::write(directory.path().join("peers.json"), "{}").unwrap();
     fs::remove_file(directory.path().join("data.mdb")).unwrap();
     fs::remove_file(directory.path().join("lock.mdb")).unwrap();
-    let refused = LmdbStore::open(directory.path(), "c", 1, ROOM).err().unwrap().to_string();
+    let refused = DiskStore::open(directory.path(), "c", 1, ROOM).err().unwrap().to_string();
     assert!(refused.contains("is there without the store"), "{refused}");
     assert!(!directory.path().join("data.mdb").exists());
 }
@@ -165,7 +176,7 @@ fn a_store_that_was_removed_is_not_begun_anew() {
 #[test]
 fn a_store_too_small_to_be_made_says_so() {
     let directory = tempfile::tempdir().unwrap();
-    let refused = LmdbStore::open(directory.path(), "c", 1, 16 << 10).err();
+    let refused = DiskStore::open(directory.path(), "c", 1, 16 << 10).err();
     assert!(matches!(refused, Some(OpenError::NoRoom(..))), "{refused:?}");
     assert_eq!(open(directory.path()).load(), Ok(None));
 }
@@ -173,7 +184,7 @@ fn a_store_too_small_to_be_made_says_so() {
 #[test]
 fn the_largest_store_opens_again() {
     let directory = tempfile::tempdir().unwrap();
-    let open = || LmdbStore::open(directory.path(), "c", 1, STORE_MIB_MAX << 20);
+    let open = || DiskStore::open(directory.path(), "c", 1, STORE_MIB_MAX << 20);
     match open() {
         Ok(mut store) => {
             store.load().unwrap();
@@ -189,7 +200,7 @@ fn the_largest_store_opens_again() {
 #[test]
 fn a_flipped_bit_in_a_record_is_found() {
     let directory = tempfile::tempdir().unwrap();
-    let mut store = open(directory.path());
+    let mut store = open_lmdb(directory.path());
     store.load().unwrap();
     store.commit(&Arc::new(value(20, 1))).unwrap();
     drop(store);
@@ -202,7 +213,7 @@ fn a_flipped_bit_in_a_record_is_found() {
         bytes[at + 1] ^= 1;
     }
     fs::write(&file, bytes).unwrap();
-    let mut store = open(directory.path());
+    let mut store = open_lmdb(directory.path());
     let error = store.load().unwrap_err();
     assert!(error.to_string().contains("slot 13"), "{error}");
 }
@@ -211,7 +222,7 @@ fn a_flipped_bit_in_a_record_is_found() {
 fn a_full_store_changes_nothing_and_goes_on_when_it_is_opened_with_more_room() {
     let directory = tempfile::tempdir().unwrap();
     let small = 1 << 20;
-    let mut store = LmdbStore::open(directory.path(), "c", 1, small).unwrap();
+    let mut store = DiskStore::open(directory.path(), "c", 1, small).unwrap();
     store.load().unwrap();
     let saved = Arc::new(value(10, 1));
     store.commit(&saved).unwrap();
@@ -233,7 +244,7 @@ fn a_full_store_changes_nothing_and_goes_on_when_it_is_opened_with_more_room() {
 #[test]
 fn what_lets_go_of_the_log_is_taken_where_no_more_values_are() {
     let directory = tempfile::tempdir().unwrap();
-    let mut store = LmdbStore::open(directory.path(), "c", 1, 1 << 20).unwrap();
+    let mut store = DiskStore::open(directory.path(), "c", 1, 1 << 20).unwrap();
     store.load().unwrap();
     let mut value = Durable::default();
     let mut values = 0;
@@ -308,7 +319,7 @@ impl Drop for Disk {
 
 #[test]
 fn a_full_disk_is_told_and_nothing_is_lost() {
-    let Some(disk) = Disk::new(4 << 10) else { return };
+    let Some(disk) = Disk::new(20 << 10) else { return };
     let path = disk.0.path().join("node");
     let mut store = open(&path);
     store.load().unwrap();
@@ -316,7 +327,8 @@ fn a_full_disk_is_told_and_nothing_is_lost() {
     store.commit(&saved).unwrap();
     disk.fill(64);
     let mut large = Durable::clone(&saved);
-    large.log.insert(11, entry(11, 1 << 20));
+    // The journal has no room for it either.
+    large.log.insert(11, entry(11, 4 << 20));
     let large = Arc::new(large);
     for _ in 0..3 {
         let full = store.commit(&large);
@@ -337,11 +349,11 @@ fn a_full_disk_is_told_and_nothing_is_lost() {
 
 #[test]
 fn a_store_that_cannot_be_made_on_a_full_disk_is_made_when_there_is_room() {
-    let Some(disk) = Disk::new(1 << 10) else { return };
+    let Some(disk) = Disk::new(5 << 10) else { return };
     let path = disk.0.path().join("node");
-    for room in [0, 4, 8, 12, 16, 20, 28] {
+    for room in [0, 4, 8, 12, 16, 20, 28, 2000, 4096, 4096 + 16] {
         disk.fill(room);
-        if let Some(refused) = LmdbStore::open(&path, "c", 1, ROOM).err() {
+        if let Some(refused) = DiskStore::open(&path, "c", 1, ROOM).err() {
             assert!(matches!(refused, OpenError::NoRoom(..)), "{refused:?}");
         }
         disk.free();
@@ -351,12 +363,12 @@ fn a_store_that_cannot_be_made_on_a_full_disk_is_made_when_there_is_room() {
 
 #[test]
 fn a_read_only_directory_is_refused() {
-    let Some(disk) = Disk::new(1 << 10) else { return };
+    let Some(disk) = Disk::new(5 << 10) else { return };
     let path = disk.0.path().join("node");
     drop(open(&path));
     disk.run("mount", &["-o", "remount,ro"]).unwrap();
     for path in [path, disk.0.path().join("new")] {
-        let refused = LmdbStore::open(&path, "c", 1, ROOM).err().unwrap().to_string();
+        let refused = DiskStore::open(&path, "c", 1, ROOM).err().unwrap().to_string();
         assert!(refused.contains("Read-only") && refused.contains(&path.display().to_string()), "{refused}");
     }
 }

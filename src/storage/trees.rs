@@ -128,10 +128,17 @@ impl Trees {
         Ok(Trees { meta: make(META)?, log: make(LOG)?, votes: make(VOTES)?, sets: Some(sets) })
     }
 
-    /// Makes a store of format 1 one of the format of `identity`.
-    pub(super) fn upgrade(env: &Env<WithoutTls>, txn: &mut RwTxn<'_>, identity: &Identity) -> Result<(), String> {
+    /// Makes a store of format `from` one of the format of `identity`.
+    pub(super) fn upgrade(
+        env: &Env<WithoutTls>,
+        txn: &mut RwTxn<'_>,
+        identity: &Identity,
+        from: u32,
+    ) -> Result<(), String> {
         let trees = Trees::make(env, txn).map_err(told)?;
-        if let Some(record) = trees.meta.get(txn, MARKS).map_err(told)? {
+        if from == 1
+            && let Some(record) = trees.meta.get(txn, MARKS).map_err(told)?
+        {
             let marks: OldMarks = decode(MARKS, record).map_err(|why| format!("its marks: {why}"))?;
             trees.meta.put(txn, MARKS, &encode(MARKS, &Marks::from(marks))).map_err(told)?;
         }
@@ -289,7 +296,7 @@ fn switches(before: &Durable<Machine>, value: &Durable<Machine>) -> bool {
 }
 
 /// Whether a value can have been committed.
-fn check(value: &Durable<Machine>) -> Result<(), String> {
+pub(super) fn check(value: &Durable<Machine>) -> Result<(), String> {
     let (applied, decided, first) = (value.snapshot.applied, value.decided, value.first());
     if applied > decided || first > applied {
         return Err(format!("its snapshot is of slot {applied}, and its log of {first} to {decided}"));

@@ -5,7 +5,7 @@ use crate::network::{Network, Node, answered, get, put, quick, until, version};
 use crate::store::{Control, Full, GateStore};
 use paxos::node::Answered;
 use paxos::storage::Usage;
-use paxos::storage::lmdb::LmdbStore;
+use paxos::storage::disk::DiskStore;
 use paxos::{Outcome, Request};
 use paxos_model::replica::Options;
 use paxos_model::replica::message::Refusal;
@@ -156,7 +156,7 @@ fn on_disk(network: &Network, id: usize, count: usize, path: &Path, bytes_max: u
 }
 
 fn with_options(options: Options, network: &Network, id: usize, count: usize, path: &Path, bytes_max: usize) -> Node {
-    let store = LmdbStore::open(path, "faults", id as u64, bytes_max).expect("the store opens");
+    let store = DiskStore::open(path, "faults", id as u64, bytes_max).expect("the store opens");
     network.start_on(id, count, options, store, Control::default())
 }
 

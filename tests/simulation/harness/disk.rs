@@ -4,7 +4,7 @@ use crate::peers::Gathered;
 use paxos::Stored;
 use paxos::node::Outlet;
 use paxos::storage::identity::Identity;
-use paxos::storage::lmdb::LmdbStore;
+use paxos::storage::disk::DiskStore;
 use paxos::storage::memory::MemoryStore;
 use paxos::storage::{CommitError, OpenError, Store, Usage};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub(crate) enum Full {
 enum Under {
     Memory(MemoryStore),
     /// None while it is opened again.
-    Lmdb(Option<Box<LmdbStore>>, PathBuf, u64),
+    Lmdb(Option<Box<DiskStore>>, PathBuf, u64),
 }
 
 /// The store of a node, which outlives its lives.
@@ -80,7 +80,7 @@ impl Disk {
         if let Under::Lmdb(store, path, node) = &mut self.under {
             // One process has an environment open once.
             *store = None;
-            let opened = LmdbStore::open(path, CLUSTER, *node, BYTES_MAX);
+            let opened = DiskStore::open(path, CLUSTER, *node, BYTES_MAX);
             *store = Some(Box::new(opened.map_err(|error| error.to_string())?));
         }
         Ok(())

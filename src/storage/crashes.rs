@@ -1,0 +1,327 @@
+//! What a crash leaves in the journal, and what damage does.
+
+#![allow(clippy::disallowed_types, reason = "files are what crashes and damage leave")]
+
+use super::disk::{self, DiskStore};
+use super::journal::{self, SECTOR};
+use super::tests::{ROOM, entry, open, open_lmdb, value};
+use super::{OpenError, Store};
+use crate::{Machine, Stored};
+use paxos_model::replica::durable::Durable;
+use proptest::prelude::*;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+const LMDB: &str = "data.mdb";
+
+/// A vote for the next slot, or for the last one again, with so many bytes.
+fn vote(value: &Durable<Machine>, length: usize) -> Durable<Machine> {
+    let mut value = value.clone();
+    let slot = value.decided + value.incarnation % 3;
+    value.incarnation += 1;
+    value.promised.round += 1;
+    value.log.insert(slot, entry(value.incarnation, length));
+    value.accepted.insert(slot, value.promised);
+    value
+}
+
+fn read(path: &Path, file: &str) -> Vec<u8> {
+    fs::read(path.join(file)).unwrap()
+}
+
+/// `before`, with those sectors of `after` for which `picks` says so.
+fn mixed(before: &[u8], after: &[u8], mut picks: impl FnMut() -> bool) -> Vec<u8> {
+    let sectors = before.chunks(SECTOR).zip(after.chunks(SECTOR));
+    sectors.flat_map(|(before, after)| if before != after && picks() { after } else { before }).copied().collect()
+}
+
+/// How many sectors are not the same.
+fn differing(before: &[u8], after: &[u8]) -> usize {
+    before.chunks(SECTOR).zip(after.chunks(SECTOR)).filter(|(before, after)| before != after).count()
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// A commit of a vote with so many bytes.
+    Commit(usize),
+    /// All goes to LMDB.
+    Snapshot,
+    /// Another process opens the store.
+    Reopen,
+    /// A commit of a vote with so many bytes, of which a crash leaves some sectors.
+    Torn(usize, u64),
+    /// A store that was left so by a crash is opened, and that crashes too, with some sectors written.
+    TornAgain(usize, u64, u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let length = || prop_oneof![0..60usize, 400..6000usize];
+    prop_oneof![
+        4 => length().prop_map(Step::Commit),
+        1 => Just(Step::Snapshot),
+        1 => Just(Step::Reopen),
+        4 => (length(), any::<u64>()).prop_map(|(length, picks)| Step::Torn(length, picks)),
+        2 => (length(), any::<u64>(), any::<u64>()).prop_map(|(length, first, then)| Step::TornAgain(length, first, then)),
+    ]
+}
+
+/// Bits of a number, again and again.
+fn bits(of: u64) -> impl FnMut() -> bool {
+    let mut at = 0;
+    move || {
+        at += 1;
+        of >> (at % 64) & 1 == 1
+    }
+}
+
+struct Subject {
+    directory: tempfile::TempDir,
+    store: Option<DiskStore>,
+    committed: Stored,
+}
+
+impl Subject {
+    fn new() -> Subject {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = open(directory.path());
+        store.load().unwrap();
+        let committed = Arc::new(value(3, 1));
+        store.commit(&committed).unwrap();
+        Subject { directory, store: Some(store), committed }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn commit(&mut self, value: Durable<Machine>) {
+        self.committed = Arc::new(value);
+        self.store.as_mut().unwrap().commit(&self.committed).unwrap();
+    }
+
+    /// Commits a vote, and leaves of it what a crash may leave. Returns what it would have made of the value.
+    fn tear(&mut self, length: usize, picks: u64) -> Stored {
+        let before = read(self.path(), journal::FILE);
+        let tried = Arc::new(vote(&self.committed, length));
+        self.store.as_mut().unwrap().commit(&tried).unwrap();
+        self.store = None;
+        let after = read(self.path(), journal::FILE);
+        assert!(before != after, "it is in the journal");
+        fs::write(self.path().join(journal::FILE), mixed(&before, &after, bits(picks))).unwrap();
+        tried
+    }
+
+    fn reopen(&mut self) {
+        self.store = None;
+        self.store = Some(open(self.path()));
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Commit(length) => self.commit(vote(&self.committed, length)),
+            Step::Snapshot => {
+                let mut value = Durable::clone(&self.committed);
+                value.snapshot.applied += 1;
+                value.decided += 1;
+                value.accepted.remove(&(value.decided - 1));
+                let decided = value.decided;
+                (0..=decided).for_each(|slot| {
+                    let at = value.log.entry(slot);
+                    at.or_insert_with(|| entry(slot, 10));
+                });
+                self.commit(value);
+            }
+            Step::Reopen => self.reopen(),
+            Step::Torn(length, picks) => {
+                let tried = self.tear(length, picks);
+                self.found(&tried);
+            }
+            Step::TornAgain(length, first, then) => {
+                let tried = self.tear(length, first);
+                let before = read(self.path(), journal::FILE);
+                self.reopen();
+                self.store = None;
+                let after = read(self.path(), journal::FILE);
+                fs::write(self.path().join(journal::FILE), mixed(&before, &after, bits(then))).unwrap();
+                self.found(&tried);
+            }
+        }
+    }
+
+    /// A value of which a part was written is there, or it is as if nothing had been.
+    fn found(&mut self, tried: &Stored) {
+        let looked = disk::peek(self.path()).unwrap().1;
+        self.reopen();
+        let found = self.store.as_mut().unwrap().load().unwrap();
+        assert_eq!(looked, found);
+        if found.as_ref() == Some(tried) {
+            self.committed = tried.clone();
+        }
+        self.holds();
+    }
+
+    fn holds(&mut self) {
+        assert!(self.store.as_mut().unwrap().load() == Ok(Some(self.committed.clone())), "not what was committed");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn what_a_crash_leaves_is_what_was_committed(steps in proptest::collection::vec(step(), 1..30)) {
+        let mut subject = Subject::new();
+        for step in &steps {
+            subject.step(step);
+            subject.holds();
+        }
+    }
+}
+
+#[test]
+fn every_part_of_a_record_that_a_crash_may_leave_is_dropped() {
+    for picks in 0..1 << 5 {
+        let mut subject = Subject::new();
+        subject.commit(vote(&subject.committed, 1));
+        let before = read(subject.path(), journal::FILE);
+        let tried = subject.tear(2000, picks << 1);
+        let sectors = differing(&before, &read(subject.path(), journal::FILE));
+        assert_eq!(sectors, picks.count_ones() as usize, "the record takes as many sectors as are picked from");
+        subject.found(&tried);
+        assert_eq!(subject.committed == tried, sectors == 5);
+        subject.commit(vote(&subject.committed, 1));
+        subject.reopen();
+        subject.holds();
+    }
+}
+
+/// A store with some records in its journal, of which some have more than one sector, over those of an earlier transaction.
+fn with_records() -> Subject {
+    let mut subject = Subject::new();
+    (0..20).for_each(|_| subject.commit(vote(&subject.committed, 3000)));
+    subject.step(&Step::Snapshot);
+    [10, 3000, 10, 1000, 10].into_iter().for_each(|length| subject.commit(vote(&subject.committed, length)));
+    subject.store = None;
+    subject
+}
+
+/// Writes `bytes` over a file of the store, which must then be refused, by everyone.
+fn refused(subject: &Subject, file: &str, bytes: &[u8], what: &str) -> String {
+    fs::write(subject.path().join(file), bytes).unwrap();
+    refused_as_it_is(subject, what)
+}
+
+fn refused_as_it_is(subject: &Subject, what: &str) -> String {
+    let opened = DiskStore::open(subject.path(), "c", 1, ROOM).err();
+    let Some(OpenError::Damaged(_, why)) = opened else { panic!("{what}: {opened:?}") };
+    assert!(why.contains(journal::FILE), "{what}: {why}");
+    let looked = disk::peek(subject.path()).err();
+    assert_eq!(looked, Some(OpenError::Damaged(subject.path().into(), why.clone())), "{what}");
+    why
+}
+
+#[test]
+fn damage_to_the_journal_is_found() {
+    let mut subject = with_records();
+    let whole = read(subject.path(), journal::FILE);
+    let used = whole.chunks(SECTOR).take_while(|sector| sector.iter().any(|byte| *byte != 0)).count();
+    assert!(used > 100, "{used} sectors");
+    for sector in 0..used {
+        for at in [0, 5, 13, 17, 21, 25, 28, 100, SECTOR - 1] {
+            let mut bytes = whole.clone();
+            bytes[sector * SECTOR + at] ^= 1 << (sector % 8);
+            refused(&subject, journal::FILE, &bytes, &format!("byte {at} of sector {sector}"));
+        }
+    }
+    // All but those of the last record, of one sector.
+    for sector in 0..12 {
+        let mut bytes = whole.clone();
+        bytes[sector * SECTOR..(sector + 1) * SECTOR].fill(0);
+        let why = refused(&subject, journal::FILE, &bytes, &format!("sector {sector} is lost"));
+        assert!(why.contains("not whole"), "{why}");
+    }
+    let mut swapped = whole.clone();
+    swapped[..2 * SECTOR].rotate_left(SECTOR);
+    refused(&subject, journal::FILE, &swapped, "two sectors in each other's place");
+    for length in [0, SECTOR, whole.len() - 1] {
+        refused(&subject, journal::FILE, &whole[..length], "truncated");
+    }
+    refused(&subject, journal::FILE, &[whole.clone(), vec![0]].concat(), "too long");
+    fs::remove_file(subject.path().join(journal::FILE)).unwrap();
+    assert!(refused_as_it_is(&subject, "removed").contains("missing"));
+    fs::write(subject.path().join(journal::FILE), &whole).unwrap();
+    subject.reopen();
+    subject.holds();
+}
+
+#[test]
+fn a_journal_that_belongs_elsewhere_is_found() {
+    let mut subject = with_records();
+    let [lmdb, whole] = [LMDB, journal::FILE].map(|file| read(subject.path(), file));
+    let other = with_records();
+    refused(&subject, journal::FILE, &read(other.path(), journal::FILE), "that of another store");
+    fs::write(subject.path().join(journal::FILE), &whole).unwrap();
+    subject.reopen();
+    subject.holds();
+    subject.step(&Step::Snapshot);
+    subject.commit(vote(&subject.committed, 10));
+    subject.store = None;
+    let why = refused(&subject, LMDB, &lmdb, "an earlier store under a later journal");
+    assert!(why.contains("continues commit"), "{why}");
+}
+
+#[test]
+fn a_vote_is_written_to_the_journal_alone_until_there_is_no_room_in_it() {
+    let mut subject = Subject::new();
+    let lmdb = read(subject.path(), LMDB);
+    let mut journal = read(subject.path(), journal::FILE);
+    let mut commits = 0;
+    while read(subject.path(), LMDB) == lmdb {
+        subject.commit(vote(&subject.committed, 60_000));
+        commits += 1;
+        let now = read(subject.path(), journal::FILE);
+        assert!(differing(&journal, &now) < 130);
+        journal = now;
+    }
+    assert!((60..75).contains(&commits), "{commits}");
+    // What is small has room of its own, since LMDB may have none.
+    let mut subject = Subject::new();
+    let lmdb = read(subject.path(), LMDB);
+    (0..commits - 1).for_each(|_| subject.commit(vote(&subject.committed, 60_000)));
+    for _ in 0..60 {
+        let mut marks = Durable::clone(&subject.committed);
+        marks.promised.round += 1;
+        subject.commit(marks);
+    }
+    assert!(read(subject.path(), LMDB) == lmdb, "marks have room");
+    subject.reopen();
+    subject.holds();
+}
+
+#[test]
+fn a_store_that_was_begun_to_be_made_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    journal::make(directory.path()).unwrap();
+    drop(open(directory.path()));
+    let with_records = with_records();
+    fs::copy(with_records.path().join(journal::FILE), directory.path().join(journal::FILE)).unwrap();
+    fs::remove_file(directory.path().join(LMDB)).unwrap();
+    let refused = DiskStore::open(directory.path(), "c", 1, ROOM).err();
+    assert!(matches!(&refused, Some(OpenError::Damaged(_, why)) if why.contains("without the store")), "{refused:?}");
+}
+
+#[test]
+fn what_the_journal_holds_is_counted_and_in_lmdb_at_last() {
+    let mut subject = Subject::new();
+    let before = subject.store.as_ref().unwrap().usage();
+    (0..30).for_each(|_| subject.commit(vote(&subject.committed, 3000)));
+    let ahead = subject.store.as_ref().unwrap().usage();
+    assert!(ahead.used > before.used + 30 * 3000 && ahead.limit == before.limit, "{ahead:?}");
+    subject.holds();
+    assert_eq!(subject.store.as_ref().unwrap().usage(), ahead, "also after it was read");
+    subject.step(&Step::Snapshot);
+    assert!(subject.store.as_ref().unwrap().usage().used < ahead.used);
+    subject.store = None;
+    assert_eq!(open_lmdb(subject.path()).load(), Ok(Some(subject.committed)));
+}

@@ -1,0 +1,240 @@
+//! The journal: a file of fixed size in which a commit costs one write and one sync.
+//!
+//! It continues a base, which has a number: records after that base, in order, each written when the one before was synced. When the base
+//! moves on, so does its number; what continued the former is of no account from then on, without a write, and is written over.
+//!
+//! The file is cut into sectors, of which a disk writes each whole or not at all. Each tells its base, its record and its place in that,
+//! and has a checksum over all that and over the store's number. So a crash leaves whole sectors, new or old, and of one record only, the last;
+//! that was never told to be durable, and is dropped. Anything else that is found is damage. What lies in the sectors of a whole record cannot
+//! be told from what was meant to: a disk that forgets what it synced is not found out.
+//!
+//! | bytes of a sector | what |
+//! |---|---|
+//! | 0 to 4 | checksum over the store's number, the place in the file and the rest |
+//! | 4 to 12 | number of the base |
+//! | 12 to 16 | number of the record, from 0 |
+//! | 16 to 20 | place in the record, from 0 |
+//! | 20 to 24 | sectors of the record |
+//! | 24 to 28 | bytes that are used of the rest, which is filled up with zeros |
+//!
+//! A sector that was never written holds zeros.
+
+#![allow(clippy::disallowed_types, reason = "this is where files are")]
+
+use super::identity::StoreId;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// The first format of a store that has one.
+pub(super) const SINCE_FORMAT: u32 = 3;
+/// Its name in the directory of a store.
+pub(super) const FILE: &str = "journal";
+/// How long it is. That much is taken of the disk from the beginning, so that a full disk does not stop it.
+pub(super) const BYTES: usize = 4 << 20;
+/// So much of it is left to records that are small, for which there may be no other room.
+pub(super) const BYTES_FOR_SMALL: usize = 64 << 10;
+pub(super) const SECTOR: usize = 512;
+const HEAD: usize = 28;
+const PAYLOAD: usize = SECTOR - HEAD;
+const SECTORS: usize = BYTES / SECTOR;
+
+/// Makes an empty one in `directory`, whatever was there.
+pub(super) fn make(directory: &Path) -> io::Result<()> {
+    let file = File::create(directory.join(FILE))?;
+    file.write_all_at(&vec![0; BYTES], 0)?;
+    file.sync_all()
+}
+
+/// Whether nothing was ever written to the one in `directory`: then it can be made again.
+pub(super) fn is_unused(directory: &Path) -> io::Result<bool> {
+    Ok(std::fs::read(directory.join(FILE))?.iter().all(|byte| *byte == 0))
+}
+
+/// What a sector tells of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Head {
+    base: u64,
+    record: u32,
+    place: u32,
+    sectors: u32,
+    used: u32,
+}
+
+impl Head {
+    fn write(self, store: StoreId, at: usize, sector: &mut [u8]) {
+        let Head { base, record, place, sectors, used } = self;
+        sector[4..12].copy_from_slice(&base.to_le_bytes());
+        for (field, value) in [record, place, sectors, used].into_iter().enumerate() {
+            sector[12 + 4 * field..16 + 4 * field].copy_from_slice(&value.to_le_bytes());
+        }
+        let sum = checksum(store, at, sector);
+        sector[..4].copy_from_slice(&sum);
+    }
+
+    /// None if the sector was never written.
+    fn read(store: StoreId, at: usize, sector: &[u8]) -> Result<Option<Head>, String> {
+        if sector.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        if sector[..4] != checksum(store, at, sector) {
+            return Err(format!("the checksum of sector {at} does not match"));
+        }
+        let number = |at: usize| u32::from_le_bytes(sector[at..at + 4].try_into().expect("four bytes"));
+        let base = u64::from(number(4)) | u64::from(number(8)) << 32;
+        let head = Head { base, record: number(12), place: number(16), sectors: number(20), used: number(24) };
+        let fits = head.place < head.sectors && head.sectors as usize <= SECTORS && head.used as usize <= PAYLOAD;
+        if fits { Ok(Some(head)) } else { Err(format!("sector {at} tells what cannot be")) }
+    }
+}
+
+fn checksum(store: StoreId, at: usize, sector: &[u8]) -> [u8; 4] {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&store.0.to_le_bytes());
+    hasher.update(&(at as u64).to_le_bytes());
+    hasher.update(&sector[4..]);
+    hasher.finalize().to_le_bytes()
+}
+
+/// What was found in a journal.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The whole records, in order.
+    pub(super) records: Vec<Vec<u8>>,
+    /// The sectors that they take.
+    end: usize,
+    /// Where the last sector of a record ends that is not whole, if there is one.
+    torn_to: Option<usize>,
+}
+
+/// Reads the records that continue `base` in the journal of `directory`. Of one that `is_written` meanwhile, what is not whole ends it.
+pub(super) fn read(directory: &Path, store: StoreId, base: u64, is_written: bool) -> Result<Found, String> {
+    let bytes = std::fs::read(directory.join(FILE)).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => "it is missing, and with it what was saved last".to_owned(),
+        _ => format!("it cannot be read: {error}"),
+    })?;
+    if bytes.len() != BYTES {
+        return Err(format!("it has {} bytes, and should have {BYTES}", bytes.len()));
+    }
+    let mut heads = Vec::with_capacity(SECTORS);
+    for (at, sector) in bytes.chunks_exact(SECTOR).enumerate() {
+        let head = match Head::read(store, at, sector) {
+            Err(_) if is_written => None,
+            head => head?,
+        };
+        if let Some(later) = head.filter(|head| head.base > base) {
+            return Err(format!("it continues commit {} of the store, and that is at {base}", later.base));
+        }
+        // What continued an earlier base is of no account.
+        heads.push(head.filter(|head| head.base == base));
+    }
+    let mut found = Found { records: Vec::new(), end: 0, torn_to: None };
+    while let Some(sectors) = whole(&heads[found.end..], found.records.len()) {
+        let end = found.end + sectors;
+        let pieces = heads[found.end..end].iter().zip(bytes[found.end * SECTOR..].chunks_exact(SECTOR));
+        let piece = |(head, sector): (&Option<Head>, &[u8])| {
+            let used = head.map_or(0, |head| head.used as usize);
+            sector[HEAD..HEAD + used].to_vec()
+        };
+        found.records.push(pieces.flat_map(piece).collect());
+        found.end = end;
+    }
+    for (at, head) in heads.iter().enumerate().skip(found.end) {
+        let Some(head) = head else { continue };
+        let (last, first) = (found.records.len(), found.end);
+        if (head.record as usize, head.place as usize) != (last, at - first) && !is_written {
+            return Err(format!("sector {at} is of record {}, and record {last} is not whole", head.record));
+        }
+        found.torn_to = Some(at + 1);
+    }
+    Ok(found)
+}
+
+/// How many sectors the record `number` has that begins here, if it is whole.
+fn whole(heads: &[Option<Head>], number: usize) -> Option<usize> {
+    let sectors = heads.first().copied().flatten()?.sectors;
+    let is_part = |(place, head): (usize, &Option<Head>)| {
+        head.is_some_and(|head| {
+            (head.record as usize, head.place as usize, head.sectors) == (number, place, sectors)
+        })
+    };
+    let record = heads.get(..sectors as usize)?;
+    record.iter().enumerate().all(is_part).then_some(sectors as usize)
+}
+
+/// Why a record was not written.
+#[derive(Debug)]
+pub(super) enum AppendError {
+    /// It does not fit, or the disk had no room. Only when the base has moved on can there be records again.
+    NoRoom,
+    /// It is not known what is on the disk.
+    Failed(io::Error),
+}
+
+/// The journal of a store that is open.
+pub(super) struct Journal {
+    file: File,
+    store: StoreId,
+    base: u64,
+    /// The records that continue it.
+    records: u32,
+    /// The sectors that they take.
+    end: usize,
+    /// Whether no record can follow: what is left of one lies there.
+    closed: bool,
+    /// Kept for the next record.
+    buffer: Vec<u8>,
+}
+
+impl Journal {
+    /// Opens the journal of `directory` for what continues `base`, and returns those records. A record that is not whole is wiped out.
+    pub(super) fn open(directory: &Path, store: StoreId, base: u64) -> Result<(Journal, Vec<Vec<u8>>), String> {
+        let found = read(directory, store, base, false)?;
+        let told = |error: io::Error| format!("it cannot be opened: {error}");
+        let file = File::options().write(true).open(directory.join(FILE)).map_err(told)?;
+        let mut closed = false;
+        if let Some(torn_to) = found.torn_to {
+            let wiped = file.write_all_at(&vec![0; (torn_to - found.end) * SECTOR], (found.end * SECTOR) as u64);
+            closed = wiped.and_then(|()| file.sync_data()).is_err();
+        }
+        let records = found.records.len() as u32;
+        let journal = Journal { file, store, base, records, end: found.end, closed, buffer: Vec::new() };
+        Ok((journal, found.records))
+    }
+
+    /// What is left of it for records that are not small, in bytes of theirs.
+    pub(super) fn room(&self) -> usize {
+        (SECTORS - self.end).saturating_sub(BYTES_FOR_SMALL / SECTOR) * PAYLOAD
+    }
+
+    /// Writes `record`, of at least one byte, and syncs it.
+    pub(super) fn append(&mut self, record: &[u8]) -> Result<(), AppendError> {
+        let sectors = record.len().div_ceil(PAYLOAD);
+        if self.closed || self.end + sectors > SECTORS {
+            return Err(AppendError::NoRoom);
+        }
+        self.buffer.clear();
+        self.buffer.resize(sectors * SECTOR, 0);
+        for (place, (sector, piece)) in self.buffer.chunks_exact_mut(SECTOR).zip(record.chunks(PAYLOAD)).enumerate() {
+            sector[HEAD..HEAD + piece.len()].copy_from_slice(piece);
+            let (place, sectors, used) = (place as u32, sectors as u32, piece.len() as u32);
+            let head = Head { base: self.base, record: self.records, place, sectors, used };
+            head.write(self.store, self.end + place as usize, sector);
+        }
+        let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        if let Err(error) = self.file.write_all_at(&self.buffer, (self.end * SECTOR) as u64) {
+            self.closed = true;
+            return Err(if full(error.kind()) { AppendError::NoRoom } else { AppendError::Failed(error) });
+        }
+        self.file.sync_data().map_err(AppendError::Failed)?;
+        self.end += sectors;
+        self.records += 1;
+        Ok(())
+    }
+
+    /// Continues `base` from now on, which holds what the records said.
+    pub(super) fn restart(&mut self, base: u64) {
+        (self.base, self.records, self.end, self.closed) = (base, 0, 0, false);
+    }
+}
