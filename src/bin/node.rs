@@ -185,7 +185,10 @@ fn start_log(log: &Log) -> Result<(), String> {
 }
 
 fn run(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    // One processor is left to the thread that steps the replica.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = processors.saturating_sub(1).max(1);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(work)
 }
 

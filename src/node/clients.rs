@@ -130,18 +130,21 @@ impl Clients {
     /// Request `number` is taken in. Returns what is left of its time; none if it is answered already.
     pub(super) fn admit(&self, number: u64, now: Instant) -> Option<Duration> {
         let mut all = self.all();
-        let mut waiting = all.remove(number)?;
+        let waiting = all.waiting.get_mut(&number)?;
         if waiting.deadline <= now {
+            let waiting = all.remove(number)?;
             drop(all);
             let _ = waiting.client.send(Answered::Outcome(Outcome::Refused(Refusal::Deadline)));
             return None;
         }
+        let (deadline, bytes, before) = (waiting.deadline, waiting.bytes, waiting.due());
         waiting.admitted = true;
-        all.admitted_bytes += waiting.bytes;
-        all.due.insert((waiting.due(), number));
-        let left = waiting.deadline - now;
-        all.waiting.insert(number, waiting);
-        Some(left)
+        let due = waiting.due();
+        all.queued_bytes -= bytes;
+        all.admitted_bytes += bytes;
+        all.due.remove(&(before, number));
+        all.due.insert((due, number));
+        Some(deadline - now)
     }
 
     /// Answers request `number`, if nobody did. The client may have gone.
@@ -149,6 +152,20 @@ impl Clients {
         let waiting = self.all().remove(number);
         if let Some(waiting) = waiting {
             let _ = waiting.client.send(answer);
+        }
+    }
+
+    /// Answers these requests, but those that somebody answered. Nobody is woken while others wait for the lock.
+    pub(super) fn answer_all(&self, answers: Vec<(u64, Answered)>) {
+        if answers.is_empty() {
+            return;
+        }
+        let mut all = self.all();
+        let waiting = |(number, answer)| all.remove(number).map(|waiting| (waiting.client, answer));
+        let woken: Vec<_> = answers.into_iter().filter_map(waiting).collect();
+        drop(all);
+        for (client, answer) in woken {
+            let _ = client.send(answer);
         }
     }
 

@@ -34,4 +34,9 @@ use stateright::actor::Id;
 pub trait Peers: Send + Sync + 'static {
     /// Sends `message` to node `dst`, sooner or later, or not at all.
     fn send(&self, dst: Id, message: Msg);
+
+    /// Sends `message` to each of the nodes `to`.
+    fn broadcast(&self, to: &[Id], message: Msg) {
+        to.iter().for_each(|dst| self.send(*dst, message.clone()));
+    }
 }

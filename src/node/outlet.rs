@@ -37,14 +37,28 @@ impl Outlet {
         if let Some(trace) = self.trace.as_ref().filter(|_| !messages.is_empty()) {
             trace.releases(messages.len());
         }
-        let mut mine = Vec::new();
+        let (mut mine, mut answers) = (Vec::new(), Vec::new());
+        // One message to several nodes is encoded once.
+        let mut next: Option<(Vec<Id>, Msg)> = None;
         for (dst, message) in messages {
             match message {
-                Message::Reply { number, outcome } => self.clients.answer(number, Answered::Outcome(outcome)),
+                Message::Reply { number, outcome } => answers.push((number, Answered::Outcome(outcome))),
                 message if dst == self.id => mine.push(message),
-                message => self.peers.send(dst, message),
+                message => match &mut next {
+                    Some((to, same)) if *same == message => to.push(dst),
+                    next => self.send(next.replace((vec![dst], message))),
+                },
             }
         }
+        self.send(next);
+        // After the messages to nodes, which have the longer way: clients are many, and each has to be woken.
+        self.clients.answer_all(answers);
         mine
+    }
+
+    fn send(&self, message: Option<(Vec<Id>, Msg)>) {
+        if let Some((to, message)) = message {
+            self.peers.broadcast(&to, message);
+        }
     }
 }

@@ -165,9 +165,9 @@ impl Lanes {
         Lanes(lanes.collect())
     }
 
-    fn push(&self, dst: Id, encoded: Vec<u8>) {
+    fn push(&self, dst: Id, encoded: Arc<[u8]>) {
         match self.0.get(&dst) {
-            Some(lane) => lane.push(dst, encoded.into()),
+            Some(lane) => lane.push(dst, encoded),
             None => dropped("unknown_peer", format_args!("a message for node {dst:?}, which is no peer")),
         }
     }
@@ -231,14 +231,16 @@ impl Network {
 
 impl Peers for Network {
     fn send(&self, dst: Id, message: Msg) {
+        self.broadcast(&[dst], message);
+    }
+
+    fn broadcast(&self, to: &[Id], message: Msg) {
         let Some(encoded) = codec::encode(&message) else {
             dropped("too_large", format_args!("a message of more than {MESSAGE_MAX} bytes"));
             return;
         };
-        if self.kind == Kind::Udp && encoded.len() <= udp::BODY_MAX {
-            self.udp.push(dst, encoded);
-        } else {
-            self.tcp.push(dst, encoded);
-        }
+        let lanes = if self.kind == Kind::Udp && encoded.len() <= udp::BODY_MAX { &self.udp } else { &self.tcp };
+        let encoded: Arc<[u8]> = encoded.into();
+        to.iter().for_each(|dst| lanes.push(*dst, encoded.clone()));
     }
 }
