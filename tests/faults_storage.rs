@@ -46,13 +46,19 @@ fn a_truncated_store_is_refused_and_goes_on_when_it_is_brought_back() {
 #[test]
 fn a_store_that_was_removed_or_altered_is_refused() {
     let cluster = with_a_key();
-    let file = cluster.data(0).join("data.mdb");
-    let whole = std::fs::read(&file).expect("a store");
+    // What was written last is in the journal.
+    let file = cluster.data(0).join("journal");
+    let whole = std::fs::read(&file).expect("a journal");
     let mut altered = whole.clone();
     let value = whole.windows(64).position(|bytes| bytes.iter().all(|byte| *byte == b'v')).expect("the value");
     altered[value + 10] = b'w';
     std::fs::write(&file, altered).expect("it can be written");
     assert!(refused(&cluster).contains("checksum"));
+    std::fs::remove_file(&file).expect("it is there");
+    assert!(refused(&cluster).contains("missing"));
+    std::fs::write(&file, whole).expect("it can be written");
+    let file = cluster.data(0).join("data.mdb");
+    let whole = std::fs::read(&file).expect("a store");
     let mut meta = whole.clone();
     meta[..8192].rotate_left(4096);
     std::fs::write(&file, meta).expect("it can be written");

@@ -120,15 +120,15 @@ fn a_commit_writes_what_changed_and_not_the_log() {
     for count in [500, 10_000] {
         let path = directory.path().join(count.to_string());
         follow(count, &path);
-        let file = path.join("data.mdb");
+        let files = || ["data.mdb", "journal"].map(|file| std::fs::read(path.join(file)).unwrap()).concat();
         let mut store = open(&path);
         let mut stored = store.load().unwrap().expect("it was saved");
-        let before = std::fs::read(&file).unwrap();
+        let before = files();
         let value = std::sync::Arc::make_mut(&mut stored);
         value.log.insert(count, entry(count));
         value.accepted.insert(count, value.promised);
         store.commit(&stored).unwrap();
-        let after = std::fs::read(&file).unwrap();
+        let after = files();
         let page = 4096;
         let same = before.chunks(page).zip(after.chunks(page)).filter(|(before, after)| before == after).count();
         pages.push(after.len().div_ceil(page) - same);

@@ -4,9 +4,10 @@
 //! moves on, so does its number; what continued the former is of no account from then on, without a write, and is written over.
 //!
 //! The file is cut into sectors, of which a disk writes each whole or not at all. Each tells its base, its record and its place in that,
-//! and has a checksum over all that and over the store's number. So a crash leaves whole sectors, new or old, and of one record only, the last;
-//! that was never told to be durable, and is dropped. Anything else that is found is damage. What lies in the sectors of a whole record cannot
-//! be told from what was meant to: a disk that forgets what it synced is not found out.
+//! and has a checksum over all that, the store's number and its place in the file. A crash leaves some sectors of the last record, and in the place
+//! of the others what lay there before: such a record was never told to be durable, and is dropped. Whatever else is found is damage, and the
+//! store is refused: a wrong checksum anywhere, a record that is missing before another, one that continues what is not there. Not found
+//! out is a disk that forgets of the last record what it said was synced, for that looks like a crash.
 //!
 //! | bytes of a sector | what |
 //! |---|---|
@@ -32,7 +33,7 @@ pub(super) const SINCE_FORMAT: u32 = 3;
 /// Its name in the directory of a store.
 pub(super) const FILE: &str = "journal";
 /// How long it is. That much is taken of the disk from the beginning, so that a full disk does not stop it.
-pub(super) const BYTES: usize = 4 << 20;
+pub(super) const BYTES: usize = 1 << 20;
 /// So much of it is left to records that are small, for which there may be no other room.
 pub(super) const BYTES_FOR_SMALL: usize = 64 << 10;
 pub(super) const SECTOR: usize = 512;
@@ -195,6 +196,7 @@ impl Journal {
         let file = File::options().write(true).open(directory.join(FILE)).map_err(told)?;
         let mut closed = false;
         if let Some(torn_to) = found.torn_to {
+            tracing::info!(record = found.records.len(), "a record that a crash cut off is dropped: nobody was told of it");
             let wiped = file.write_all_at(&vec![0; (torn_to - found.end) * SECTOR], (found.end * SECTOR) as u64);
             closed = wiped.and_then(|()| file.sync_data()).is_err();
         }
