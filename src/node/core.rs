@@ -7,16 +7,16 @@ use super::disk::{Order, Report};
 use super::handle::{Ask, Status};
 use super::outlet::Outlet;
 use super::room::Room;
-use super::run::Settings;
 use super::sizes;
 use super::timers::Timers;
 use crate::notices::dropped;
 use crate::storage::Usage;
 use crate::{Machine, Msg, Request, Stored};
 use paxos_model::kv::Query;
+use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::executor::Executor;
 use paxos_model::replica::message::Message;
-use paxos_model::replica::{Replica, Role, State, Timer};
+use paxos_model::replica::{Options, Replica, Role, State, Timer};
 use paxos_model::trace::Input;
 use stateright::actor::{Actor, Command as Output, Id, Out};
 use std::borrow::Cow;
@@ -30,6 +30,19 @@ const CLIENT: usize = u32::MAX as usize;
 const WAITING_MAX: usize = 16 * 1024;
 /// How long a timer is put off whose step would have saved where there is no room.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
+
+/// What a node is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its number.
+    pub id: Id,
+    /// The members that rule the first slot.
+    pub configuration: Configuration,
+    /// The replica's options.
+    pub options: Options,
+    /// Messages from peers, and requests from clients, that wait for the loop; each.
+    pub inputs_max: usize,
+}
 
 /// What the disk is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

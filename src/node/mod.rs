@@ -20,12 +20,12 @@ mod run;
 mod sizes;
 mod timers;
 
-pub use self::core::Core;
+pub use self::core::{Core, Settings};
 pub use clients::{Answered, Clients, Overloaded};
 pub use disk::{Order, Report};
 pub use handle::{Ask, NodeHandle, Status};
 pub use outlet::Outlet;
-pub use run::{Ended, Settings, start};
+pub use run::{Ended, start};
 
 use crate::Msg;
 use stateright::actor::Id;

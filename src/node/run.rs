@@ -2,7 +2,7 @@
 
 use super::Peers;
 use super::clients::Clients;
-use super::core::Core;
+use super::core::{Core, Settings};
 use super::disk::{self, Order, Report};
 use super::handle::{Ask, Copy, Delivered, NodeHandle, Status};
 use super::outlet::Outlet;
@@ -10,9 +10,6 @@ use super::timers::now;
 use crate::storage::Store;
 use crate::trace::Trace;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
-use paxos_model::replica::Options;
-use paxos_model::replica::configuration::Configuration;
-use stateright::actor::Id;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -27,19 +24,6 @@ const COPIES_MAX: usize = 64;
 const LOOK: Duration = Duration::from_millis(50);
 /// How long the disk may take for what is left when the node stops.
 const STOP_TIME: Duration = Duration::from_secs(5);
-
-/// What a node is started with.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Its number.
-    pub id: Id,
-    /// The members that rule the first slot.
-    pub configuration: Configuration,
-    /// The replica's options.
-    pub options: Options,
-    /// Messages from peers, and requests from clients, that wait for the loop; each.
-    pub inputs_max: usize,
-}
 
 /// How a node ended.
 pub type Ended = Result<(), String>;

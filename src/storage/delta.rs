@@ -44,9 +44,9 @@ impl Delta {
         change(&mut value.accepted, votes);
     }
 
-    /// Whether it brings nothing into the log.
-    pub(super) fn is_small(&self) -> bool {
-        self.log.iter().all(|(_, entry)| entry.is_none())
+    /// Whether it brings something into the log.
+    pub(super) fn brings_entries(&self) -> bool {
+        self.log.iter().any(|(_, entry)| entry.is_some())
     }
 
     /// As a record.

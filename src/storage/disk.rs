@@ -6,6 +6,7 @@
 //! is written there once, as decided.
 
 use super::delta::Delta;
+use super::directory::unusable;
 use super::identity::Identity;
 use super::journal::{self, AppendError, Journal};
 use super::lmdb::{self, LmdbStore};
@@ -52,7 +53,7 @@ impl DiskStore {
         let Some(delta) = self.committed.as_ref().and_then(|before| Delta::of(before, value)) else { return Ok(false) };
         let record = delta.encode();
         let bytes = bytes_in_trees(record.len());
-        if !self.is_far_from_full(bytes) || !delta.is_small() && record.len() > self.journal.room() {
+        if !self.is_far_from_full(bytes) || delta.brings_entries() && record.len() > self.journal.room() {
             return Ok(false);
         }
         match self.journal.append(&record) {
@@ -105,8 +106,12 @@ fn bytes_in_trees(record: usize) -> u64 {
     2 * record as u64 + 4096
 }
 
+/// The journal that continues what is in LMDB, and its records.
 fn open_journal(path: &Path, under: &LmdbStore) -> Result<(Journal, Vec<Vec<u8>>), OpenError> {
-    Journal::open(path, under.identity().store, under.transaction()).map_err(|why| damaged(path, &why))
+    let (store, base) = (under.identity().store, under.transaction());
+    let found = journal::read(path, store, base, false).map_err(|why| damaged(path, &why))?;
+    let journal = Journal::open(path, store, base, &found).map_err(|error| unusable(path, &error))?;
+    Ok((journal, found.records))
 }
 
 /// What the records of the journal make of what is `stored` in LMDB.

@@ -34,8 +34,8 @@ pub(super) const SINCE_FORMAT: u32 = 3;
 pub(super) const FILE: &str = "journal";
 /// How long it is. That much is taken of the disk from the beginning, so that a full disk does not stop it.
 pub(super) const BYTES: usize = 1 << 20;
-/// So much of it is left to records that are small, for which there may be no other room.
-pub(super) const BYTES_FOR_SMALL: usize = 64 << 10;
+/// So much of it is left to records of marks, for which there may be no other room.
+pub(super) const BYTES_FOR_MARKS: usize = 64 << 10;
 pub(super) const SECTOR: usize = 512;
 const HEAD: usize = 28;
 const PAYLOAD: usize = SECTOR - HEAD;
@@ -164,6 +164,10 @@ fn whole(heads: &[Option<Head>], number: usize) -> Option<usize> {
     record.iter().enumerate().all(is_part).then_some(sectors as usize)
 }
 
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Why a record was not written.
 #[derive(Debug)]
 pub(super) enum AppendError {
@@ -189,25 +193,25 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal of `directory` for what continues `base`, and returns those records. A record that is not whole is wiped out.
-    pub(super) fn open(directory: &Path, store: StoreId, base: u64) -> Result<(Journal, Vec<Vec<u8>>), String> {
-        let found = read(directory, store, base, false)?;
-        let told = |error: io::Error| format!("it cannot be opened: {error}");
-        let file = File::options().write(true).open(directory.join(FILE)).map_err(told)?;
+    /// Opens the journal of `directory`, in which that was `found` to continue `base`. A record that is not whole is wiped out.
+    pub(super) fn open(directory: &Path, store: StoreId, base: u64, found: &Found) -> io::Result<Journal> {
+        let file = File::options().write(true).open(directory.join(FILE))?;
+        let (records, end) = (found.records.len() as u32, found.end);
         let mut closed = false;
         if let Some(torn_to) = found.torn_to {
-            tracing::info!(record = found.records.len(), "a record that a crash cut off is dropped: nobody was told of it");
-            let wiped = file.write_all_at(&vec![0; (torn_to - found.end) * SECTOR], (found.end * SECTOR) as u64);
-            closed = wiped.and_then(|()| file.sync_data()).is_err();
+            tracing::info!(record = records, "a record that a crash cut off is dropped: nobody was told of it");
+            match file.write_all_at(&vec![0; (torn_to - end) * SECTOR], (end * SECTOR) as u64) {
+                Ok(()) => file.sync_data()?,
+                Err(error) if is_full(&error) => closed = true,
+                Err(error) => return Err(error),
+            }
         }
-        let records = found.records.len() as u32;
-        let journal = Journal { file, store, base, records, end: found.end, closed, buffer: Vec::new() };
-        Ok((journal, found.records))
+        Ok(Journal { file, store, base, records, end, closed, buffer: Vec::new() })
     }
 
-    /// What is left of it for records that are not small, in bytes of theirs.
+    /// What is left of it for records that bring entries, in bytes of theirs.
     pub(super) fn room(&self) -> usize {
-        (SECTORS - self.end).saturating_sub(BYTES_FOR_SMALL / SECTOR) * PAYLOAD
+        (SECTORS - self.end).saturating_sub(BYTES_FOR_MARKS / SECTOR) * PAYLOAD
     }
 
     /// Writes `record`, of at least one byte, and syncs it.
@@ -224,10 +228,9 @@ impl Journal {
             let head = Head { base: self.base, record: self.records, place, sectors, used };
             head.write(self.store, self.end + place as usize, sector);
         }
-        let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         if let Err(error) = self.file.write_all_at(&self.buffer, (self.end * SECTOR) as u64) {
             self.closed = true;
-            return Err(if full(error.kind()) { AppendError::NoRoom } else { AppendError::Failed(error) });
+            return Err(if is_full(&error) { AppendError::NoRoom } else { AppendError::Failed(error) });
         }
         self.file.sync_data().map_err(AppendError::Failed)?;
         self.end += sectors;
