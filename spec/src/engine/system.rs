@@ -253,7 +253,12 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
 
     fn successor(&self, state: &State, action: Action) -> Option<State> {
         let universe = &*self.universe;
-        let number = self.step_number(state, action);
+        let expansion = universe.settings.reduce.then(|| universe.expand(state));
+        let number = match (&expansion, action) {
+            (Some(expansion), Action::Deliver(message)) => expansion.delivery(message),
+            _ => None,
+        };
+        let number = number.unwrap_or_else(|| self.step_number(state, action));
         let step = universe.step(number);
         let (ghost, mut broken) = if step.relevant { universe.observe(state.ghost, number) } else { (state.ghost, 0) };
         broken |= step.breaks;
@@ -297,11 +302,11 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
         for send in &step.sends {
             insert(universe, &mut next.network, *send);
         }
-        if universe.settings.reduce {
+        if let Some(expansion) = expansion {
             if moved && universe.note_step(number) {
                 broken |= DEAD_BIT;
             }
-            broken |= universe.prune(&mut next);
+            broken |= universe.prune(&mut next, expansion.live_without((moved || consumed).then_some(step.node)));
             // Nothing but dead messages came of it.
             if still && broken == 0 && next.network == state.network {
                 return None;
@@ -351,7 +356,7 @@ fn first_state<A: Subject, G: Ghost<A>>(universe: &Universe<A, G>) -> State {
         }
     }
     if universe.settings.reduce {
-        state.broken |= universe.prune(&mut state);
+        state.broken |= universe.prune(&mut state, std::iter::empty());
     }
     state
 }

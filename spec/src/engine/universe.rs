@@ -122,6 +122,12 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
         self.envelopes.get(envelope)
     }
 
+    /// The node that a message is for.
+    #[inline]
+    pub(super) fn destination(&self, envelope: u32) -> usize {
+        usize::from(self.envelope(envelope).dst)
+    }
+
     pub(super) fn timer(&self, timer: u32) -> &A::Timer {
         self.timers.get(timer)
     }
@@ -152,17 +158,17 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
     /// The step that a node takes on an input; the handler runs at most once a thread for it.
     #[inline]
     pub(super) fn step_of(&self, local: u32, input: InputNumber) -> u32 {
-        let key = u64::from(local) << 32 | u64::from(input);
-        if let Some(step) = cache::with(self.number, |cache| cache.steps.get(&key).copied()) {
+        if let Some((step, _)) = cache::with(self.number, |cache| cache.step(local, input)) {
             return step;
         }
-        let step = self.step_shared(key, local, input);
-        cache::with(self.number, |cache| cache.steps.insert(key, step));
+        let step = self.step_shared(local, input);
+        cache::with(self.number, |cache| cache.remember(local, input, step, false));
         step
     }
 
     #[cold]
-    fn step_shared(&self, key: u64, local: u32, input: InputNumber) -> u32 {
+    fn step_shared(&self, local: u32, input: InputNumber) -> u32 {
+        let key = u64::from(local) << 32 | u64::from(input);
         if let Some(step) = self.step_numbers.get(&key) {
             return *step;
         }
