@@ -17,7 +17,7 @@ pub(super) struct Cache {
     /// For each local state, by number: its inputs, each with its step. A table each, as one local state is asked about many
     /// inputs in a row: these lie side by side.
     steps: Vec<FxHashMap<InputNumber, u32>>,
-    /// (history, step) to (history after it, rules broken by it).
+    /// (history, effect) to (history after it, rules broken by it).
     pub(super) observed: FxHashMap<u64, (u32, u32)>,
     /// The components that the predicates were evaluated for last, and which of them hold.
     pub(super) judged: Option<(Key, u64)>,

@@ -145,7 +145,7 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
             let (step, Some(outputs)) = self.delivery(state.locals[self.destination(member)], member) else {
                 return false;
             };
-            if self.step(step).relevant && self.observe(state.ghost, step) != (state.ghost, 0) {
+            if self.observe(state.ghost, self.step(step)) != (state.ghost, 0) {
                 return false;
             }
             for output in outputs {

@@ -260,7 +260,7 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
         };
         let number = number.unwrap_or_else(|| self.step_number(state, action));
         let step = universe.step(number);
-        let (ghost, mut broken) = if step.relevant { universe.observe(state.ghost, number) } else { (state.ghost, 0) };
+        let (ghost, mut broken) = universe.observe(state.ghost, step);
         broken |= step.breaks;
         if step.panicked.is_some() {
             broken |= PANIC_BIT;
@@ -346,11 +346,9 @@ fn first_state<A: Subject, G: Ghost<A>>(universe: &Universe<A, G>) -> State {
         let step = universe.step(number);
         state.locals.push(step.next);
         state.broken |= step.breaks;
-        if step.relevant {
-            let (ghost, broken) = universe.observe(state.ghost, number);
-            state.ghost = ghost;
-            state.broken |= broken;
-        }
+        let (ghost, broken) = universe.observe(state.ghost, step);
+        state.ghost = ghost;
+        state.broken |= broken;
         for send in &step.sends {
             insert(universe, &mut state.network, *send);
         }

@@ -68,6 +68,7 @@ pub struct Universe<A: Subject, G: Ghost<A>> {
     envelopes: Arena<Envelope<A::Msg>>,
     pub(super) timers: Arena<A::Timer>,
     records: Arena<G::Record>,
+    pub(super) effects: Arena<G::Effect>,
     pub(super) steps: boxcar::Vec<Step>,
     step_numbers: SharedMap<u64, u32>,
     observed: SharedMap<u64, (u32, u32)>,
@@ -85,6 +86,7 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
             envelopes: Arena::new(),
             timers: Arena::new(),
             records: Arena::new(),
+            effects: Arena::new(),
             steps: boxcar::Vec::new(),
             step_numbers: SharedMap::default(),
             observed: SharedMap::default(),
@@ -233,22 +235,23 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
 
     /// What a step adds to a history: the history after it and the rules broken by it.
     #[inline]
-    pub(super) fn observe(&self, record: u32, step: u32) -> (u32, u32) {
-        let key = u64::from(record) << 32 | u64::from(step);
+    pub(super) fn observe(&self, record: u32, step: &Step) -> (u32, u32) {
+        let Some(effect) = step.effect else { return (record, 0) };
+        let key = u64::from(record) << 32 | u64::from(effect);
         if let Some(found) = cache::with(self.number, |cache| cache.observed.get(&key).copied()) {
             return found;
         }
-        let found = self.observe_shared(key, record, step);
+        let found = self.observe_shared(key, record, effect);
         cache::with(self.number, |cache| cache.observed.insert(key, found));
         found
     }
 
     #[cold]
-    fn observe_shared(&self, key: u64, record: u32, step: u32) -> (u32, u32) {
+    fn observe_shared(&self, key: u64, record: u32, effect: u32) -> (u32, u32) {
         if let Some(found) = self.observed.get(&key) {
             return *found;
         }
-        let seen = self.view(self.step(step), |view| self.ghost.observe(self.record(record), view));
+        let seen = self.ghost.observe(self.record(record), self.effects.get(effect));
         let found = (seen.record.map_or(record, |record| self.records.intern(record)), seen.broken);
         self.observed.insert(key, found);
         found

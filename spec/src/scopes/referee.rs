@@ -5,6 +5,7 @@ use super::witness::{WITNESS_RULES, Witness};
 use super::{Scope, words};
 use crate::engine::{self, Cost, Depends, Ghost, Local, Observed, Predicate, StepRecord, StepView, View};
 use crate::properties::audit::Audit;
+use crate::properties::effect::Effect;
 use crate::properties::judge::{Judge, Rule};
 use crate::properties::party::{Msg, Party, PartyState};
 use crate::properties::progress::{self, Frozen, Links};
@@ -71,7 +72,7 @@ impl Referee {
             sends: &sends,
         };
         let mut reasons = self.judge.broken_anyway(&seen);
-        reasons.extend(self.judge.observe(record, &seen).1);
+        reasons.extend(self.judge.observe(record, &Effect::of(&seen)).1);
         reasons
     }
 
@@ -135,22 +136,22 @@ fn mask(broken: &[(Rule, String)]) -> u32 {
 
 impl Ghost<Party> for Referee {
     type Record = Record;
+    type Effect = Effect;
 
     fn initial(&self) -> Record {
         Record::new(self.judge.collapse)
     }
 
-    fn relevant(&self, step: &StepView<'_, Party>) -> bool {
-        step.before.replica().is_some()
-    }
-
-    fn observe(&self, record: &Record, step: &StepView<'_, Party>) -> Observed<Record> {
+    fn effect(&self, step: &StepView<'_, Party>) -> Option<Effect> {
         if step.first {
-            return Observed::default();
+            return None;
         }
         let sends: Vec<_> = step.sends.iter().map(|(dst, message)| (*dst, (*message).clone())).collect();
-        let Some(seen) = Self::seen(step, &sends) else { return Observed::default() };
-        let (after, broken) = self.judge.observe(record, &seen);
+        Some(Effect::of(&Self::seen(step, &sends)?))
+    }
+
+    fn observe(&self, record: &Record, effect: &Effect) -> Observed<Record> {
+        let (after, broken) = self.judge.observe(record, effect);
         Observed { record: (after != *record).then_some(after), broken: mask(&broken) }
     }
 
