@@ -7,8 +7,26 @@ use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// Beside the number of a step: it is the delivery of a message that is known to be live.
-const LIVE: u32 = 1 << 31;
+/// What is remembered of a step.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    /// Its number.
+    pub(super) step: u32,
+    /// Of the delivery of a message, what that does.
+    pub(super) fate: Fate,
+}
+
+/// What the delivery of a message in a local state is known to do.
+#[derive(Clone, Copy)]
+pub(super) enum Fate {
+    /// Not known here.
+    Unknown,
+    /// The message is live.
+    Live,
+    /// The message is quiet and sends nothing, and the graveyard knows it and has nothing against it. It is dead where a
+    /// history has nothing to say about the effect.
+    Buried(Option<u32>),
+}
 
 /// Entries of one universe; a thread that turns to another universe forgets them.
 #[derive(Default)]
@@ -16,7 +34,7 @@ pub(super) struct Cache {
     universe: u32,
     /// For each local state, by number: its inputs, each with its step. A table each, as one local state is asked about many
     /// inputs in a row: these lie side by side.
-    steps: Vec<FxHashMap<InputNumber, u32>>,
+    steps: Vec<FxHashMap<InputNumber, Known>>,
     /// (history, effect) to (history after it, rules broken by it).
     pub(super) observed: FxHashMap<u64, (u32, u32)>,
     /// The components that the predicates were evaluated for last, and which of them hold.
@@ -26,20 +44,19 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// The step that a node takes on an input, and whether it is known to be the delivery of a live message.
+    /// What is known of the step that a node takes on an input.
     #[inline]
-    pub(super) fn step(&self, local: u32, input: InputNumber) -> Option<(u32, bool)> {
-        let found = self.steps.get(local as usize)?.get(&input)?;
-        Some((found & !LIVE, found & LIVE != 0))
+    pub(super) fn step(&self, local: u32, input: InputNumber) -> Option<Known> {
+        self.steps.get(local as usize)?.get(&input).copied()
     }
 
     /// Remembers a step.
-    pub(super) fn remember(&mut self, local: u32, input: InputNumber, step: u32, live: bool) {
+    pub(super) fn remember(&mut self, local: u32, input: InputNumber, known: Known) {
         let local = local as usize;
         if self.steps.len() <= local {
             self.steps.resize_with(local + 1, FxHashMap::default);
         }
-        self.steps[local].insert(input, if live { step | LIVE } else { step });
+        self.steps[local].insert(input, known);
     }
 }
 

@@ -14,9 +14,10 @@
 //! never quiet; one that the history would record, or that breaks a rule by what is recorded, is not dead in a state with
 //! that history.
 
+use super::cache::{self, Fate, Known};
 use super::state::State;
 use super::universe::{Numbers, RESTART, Universe};
-use super::{Ghost, Subject, cache, properties};
+use super::{Ghost, Subject, properties};
 use smallvec::SmallVec;
 use std::rc::Rc;
 
@@ -87,17 +88,23 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
     /// The step that the delivery of `message` is in the local state `local`, and, if it is quiet, what it sends.
     #[inline]
     fn delivery(&self, local: u32, message: u32) -> (u32, Option<&Numbers>) {
-        if let Some((step, true)) = cache::with(self.number, |cache| cache.step(local, message)) {
+        let known = cache::with(self.number, |cache| cache.step(local, message));
+        if let Some(Known { step, fate: Fate::Live }) = known {
             return (step, None);
         }
-        let step = self.step_of(local, message);
+        let step = known.map_or_else(|| self.step_of(local, message), |known| known.step);
         match self.step(step).verdict.get_or_init(|| self.judge(local, message)) {
             Verdict::Quiet(outputs) => (step, Some(outputs)),
             Verdict::Live => {
-                cache::with(self.number, |cache| cache.remember(local, message, step, true));
+                self.remember_fate(local, message, step, Fate::Live);
                 (step, None)
             }
         }
+    }
+
+    #[cold]
+    fn remember_fate(&self, local: u32, message: u32, step: u32, fate: Fate) {
+        cache::with(self.number, |cache| cache.remember(local, message, Known { step, fate }));
     }
 
     /// What the delivery of `message` does in the local state `local`; found out once.
@@ -145,7 +152,7 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
             let (step, Some(outputs)) = self.delivery(state.locals[self.destination(member)], member) else {
                 return false;
             };
-            if self.observe(state.ghost, self.step(step)) != (state.ghost, 0) {
+            if self.observe(state.ghost, self.step(step).effect) != (state.ghost, 0) {
                 return false;
             }
             for output in outputs {
@@ -169,13 +176,24 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
         let mut closure = Numbers::new();
         let mut kept: SmallVec<[u32; 24]> = SmallVec::new();
         for message in &state.network {
-            if live.next_if_eq(message).is_some() || !self.is_dead(state, *message, &mut closure) {
+            if live.next_if_eq(message).is_some() {
                 kept.push(*message);
                 continue;
             }
-            for member in &closure {
-                if self.bury(state.locals[self.destination(*member)], *member) {
-                    broken |= properties::DEAD_BIT;
+            let local = state.locals[self.destination(*message)];
+            let known = cache::with(self.number, |cache| cache.step(local, *message));
+            match known.map_or(Fate::Unknown, |known| known.fate) {
+                Fate::Live => kept.push(*message),
+                Fate::Buried(effect) if self.observe(state.ghost, effect) == (state.ghost, 0) => {}
+                Fate::Buried(_) => kept.push(*message),
+                Fate::Unknown if !self.is_dead(state, *message, &mut closure) => kept.push(*message),
+                Fate::Unknown => {
+                    for member in &closure {
+                        if self.bury(state.locals[self.destination(*member)], *member) {
+                            broken |= properties::DEAD_BIT;
+                        }
+                    }
+                    self.note_buried(local, *message);
                 }
             }
         }
@@ -183,5 +201,15 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
             state.network = kept;
         }
         broken
+    }
+
+    /// Remembers that a message was buried, where that is all there is to know of it.
+    fn note_buried(&self, local: u32, message: u32) {
+        if let (number, Some(outputs)) = self.delivery(local, message)
+            && outputs.is_empty()
+            && !self.bury(local, message)
+        {
+            self.remember_fate(local, message, number, Fate::Buried(self.step(number).effect));
+        }
     }
 }

@@ -260,7 +260,7 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
         };
         let number = number.unwrap_or_else(|| self.step_number(state, action));
         let step = universe.step(number);
-        let (ghost, mut broken) = universe.observe(state.ghost, step);
+        let (ghost, mut broken) = universe.observe(state.ghost, step.effect);
         broken |= step.breaks;
         if step.panicked.is_some() {
             broken |= PANIC_BIT;
@@ -346,7 +346,7 @@ fn first_state<A: Subject, G: Ghost<A>>(universe: &Universe<A, G>) -> State {
         let step = universe.step(number);
         state.locals.push(step.next);
         state.broken |= step.breaks;
-        let (ghost, broken) = universe.observe(state.ghost, step);
+        let (ghost, broken) = universe.observe(state.ghost, step.effect);
         state.ghost = ghost;
         state.broken |= broken;
         for send in &step.sends {

@@ -1,7 +1,7 @@
 //! The components of all states of one system, each held once, and the memo of what handlers do with them.
 
 use super::arena::{Arena, SharedMap, number, stable_hash};
-use super::cache;
+use super::cache::{self, Fate, Known};
 use super::graveyard::Graveyard;
 use super::state::{Describe, State};
 use super::step::Step;
@@ -160,11 +160,12 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
     /// The step that a node takes on an input; the handler runs at most once a thread for it.
     #[inline]
     pub(super) fn step_of(&self, local: u32, input: InputNumber) -> u32 {
-        if let Some((step, _)) = cache::with(self.number, |cache| cache.step(local, input)) {
-            return step;
+        if let Some(known) = cache::with(self.number, |cache| cache.step(local, input)) {
+            return known.step;
         }
         let step = self.step_shared(local, input);
-        cache::with(self.number, |cache| cache.remember(local, input, step, false));
+        let known = Known { step, fate: Fate::Unknown };
+        cache::with(self.number, |cache| cache.remember(local, input, known));
         step
     }
 
@@ -233,10 +234,10 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
         }
     }
 
-    /// What a step adds to a history: the history after it and the rules broken by it.
+    /// What a step of that effect adds to a history: the history after it and the rules broken by it.
     #[inline]
-    pub(super) fn observe(&self, record: u32, step: &Step) -> (u32, u32) {
-        let Some(effect) = step.effect else { return (record, 0) };
+    pub(super) fn observe(&self, record: u32, effect: Option<u32>) -> (u32, u32) {
+        let Some(effect) = effect else { return (record, 0) };
         let key = u64::from(record) << 32 | u64::from(effect);
         if let Some(found) = cache::with(self.number, |cache| cache.observed.get(&key).copied()) {
             return found;
