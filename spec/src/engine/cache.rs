@@ -28,6 +28,16 @@ pub(super) enum Fate {
     Buried(Option<u32>),
 }
 
+/// The predicates that were evaluated last.
+pub(super) struct Judged {
+    /// The components that they were evaluated for.
+    pub(super) key: Key,
+    /// Their bits.
+    pub(super) asked: u64,
+    /// The bits of those that hold.
+    pub(super) truth: u64,
+}
+
 /// Entries of one universe; a thread that turns to another universe forgets them.
 #[derive(Default)]
 pub(super) struct Cache {
@@ -37,8 +47,10 @@ pub(super) struct Cache {
     steps: Vec<FxHashMap<InputNumber, Known>>,
     /// (history, effect) to (history after it, rules broken by it).
     pub(super) observed: FxHashMap<u64, (u32, u32)>,
-    /// The components that the predicates were evaluated for last, and which of them hold.
-    pub(super) judged: Option<(Key, u64)>,
+    /// Local states to the bits of the predicates on single nodes that hold there.
+    pub(super) truths: FxHashMap<u32, u64>,
+    /// What the predicates on components came to last.
+    pub(super) judged: Option<Judged>,
     /// The state whose successors were asked for last.
     pub(super) expansion: Option<Rc<Expansion>>,
 }

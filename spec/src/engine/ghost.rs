@@ -60,6 +60,12 @@ pub trait Ghost<A: Subject>: Sized + Send + Sync + 'static {
         true
     }
 
+    /// The same of a predicate that looks at [`Depends::Each`] node by itself, at one of them.
+    fn evaluate_at(&self, index: usize, local: &Local<A>) -> bool {
+        let _ = (index, local);
+        true
+    }
+
     /// A message in a few words.
     fn tell_message(&self, message: &A::Msg) -> String {
         format!("{message:?}")
@@ -156,6 +162,8 @@ pub enum Depends {
     Locals,
     /// The nodes and the record.
     Both,
+    /// Each node by itself, and it holds if it holds at each: evaluated once per local state, by [`Ghost::evaluate_at`].
+    Each,
     /// Also the messages in flight: evaluated at each state. A reduced network lacks the dead messages.
     All,
 }

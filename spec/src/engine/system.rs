@@ -34,7 +34,7 @@ pub(super) struct Shared {
     /// The bits of the predicates that must hold always.
     pub(super) always: u64,
     /// The bits of the predicates by what they depend on.
-    pub(super) masks: [u64; 4],
+    pub(super) masks: [u64; 5],
     /// The predicates that hold, by the components that they depend on.
     pub(super) truths: [SharedMap<Key, u64>; 3],
 }
@@ -108,7 +108,7 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
             rules.iter().map(|rule| rule.name).chain(predicates.iter().map(|predicate| predicate.name)).collect();
         names.sort_unstable();
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "two properties have one name: {names:?}");
-        let (mut always, mut masks) = (0, [0; 4]);
+        let (mut always, mut masks) = (0, [0; 5]);
         for (index, predicate) in predicates.iter().enumerate() {
             masks[predicate.depends as usize] |= 1 << index;
             match predicate.expectation {

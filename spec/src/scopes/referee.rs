@@ -103,11 +103,11 @@ impl Referee {
 
     /// What is amiss with the timers of a replica, in words.
     pub fn timer_amiss(view: &View<'_, Party, Referee>) -> Option<String> {
-        view.locals().zip(0..).find_map(|(local, node): (_, usize)| {
-            let timers: Vec<Timer> = local.timers.to_vec();
-            let why = timers::amiss(local.state.replica()?, &timers)?;
-            Some(format!("at node {node}, {why}"))
-        })
+        view.locals().find_map(|local| Some(format!("at node {}, {}", local.node, Self::timer_amiss_at(local)?)))
+    }
+
+    fn timer_amiss_at(local: &Local<Party>) -> Option<String> {
+        timers::amiss(local.state.replica()?, &local.timers)
     }
 
     /// The clause of the proved invariant that does not hold.
@@ -204,15 +204,14 @@ impl Ghost<Party> for Referee {
             let (name, depends, _) = WITNESS_RULES[*witness as usize];
             Predicate { name, expectation: Expectation::Sometimes, depends }
         };
-        let always = |name| Predicate { name, expectation: Expectation::Always, depends: Depends::Locals };
+        let always = |name, depends| Predicate { name, expectation: Expectation::Always, depends };
         let mut all: Vec<Predicate> = self.scope.witnesses.iter().map(witness).collect();
-        all.push(always("timers-set"));
+        all.push(always("timers-set", Depends::Each));
         if !self.scope.progress.is_empty() {
-            all.push(always("progress"));
+            all.push(always("progress", Depends::Locals));
         }
         if !self.scope.collapse {
-            let (name, expectation) = (INDUCTIVE_INVARIANT, Expectation::Always);
-            all.push(Predicate { name, expectation, depends: Depends::All });
+            all.push(always(INDUCTIVE_INVARIANT, Depends::All));
         }
         all
     }
@@ -220,12 +219,15 @@ impl Ghost<Party> for Referee {
     fn evaluate(&self, index: usize, view: &View<'_, Party, Self>) -> bool {
         match self.scope.witnesses.get(index) {
             Some(witness) => WITNESS_RULES[*witness as usize].2(view, &self.scope),
-            None if index == self.scope.witnesses.len() => Self::timer_amiss(view).is_none(),
             None if index == self.scope.witnesses.len() + 1 && !self.scope.progress.is_empty() => {
                 self.makes_progress(view)
             }
             None => self.clause_broken(view).is_none(),
         }
+    }
+
+    fn evaluate_at(&self, _: usize, local: &Local<Party>) -> bool {
+        Self::timer_amiss_at(local).is_none()
     }
 
     fn tell_message(&self, message: &Msg) -> String {
