@@ -37,7 +37,7 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
             insert(&universe, &mut state.network, universe.intern_message(src, dst, msg));
         }
         if universe.settings.reduce {
-            state.broken |= universe.prune(&mut state);
+            state.broken |= universe.prune(&mut state, std::iter::empty());
         }
         self.start = Arc::new(state);
         self.initial = Arc::clone(&self.start);

@@ -15,19 +15,19 @@ pub trait Ghost<A: Subject>: Sized + Send + Sync + 'static {
     /// What is remembered of the past: a part of every state, so keep it small.
     type Record: Clone + Eq + Hash + Debug + Send + Sync + 'static;
 
+    /// All that a record is told of a step: the less, the more steps are one for it.
+    type Effect: Eq + Hash + Send + Sync + 'static;
+
     /// The record before any node has started.
     fn initial(&self) -> Self::Record;
 
-    /// Whether [`Ghost::observe`] could have anything to say about a step. Steps that are not relevant cost nothing.
-    fn relevant(&self, step: &StepView<'_, A>) -> bool {
-        let _ = step;
-        true
-    }
+    /// What of a step bears on the record; none if the record has nothing to say about it, whatever it is.
+    fn effect(&self, step: &StepView<'_, A>) -> Option<Self::Effect>;
 
-    /// What a step adds to the record, and which rules it breaks by what is recorded.
+    /// What a step of that effect adds to the record, and which rules it breaks by what is recorded.
     ///
     /// A step that changes nothing and sends nothing new should leave the record alone: such steps are not taken.
-    fn observe(&self, record: &Self::Record, step: &StepView<'_, A>) -> Observed<Self::Record>;
+    fn observe(&self, record: &Self::Record, effect: &Self::Effect) -> Observed<Self::Record>;
 
     /// The bits of the rules that a step breaks whatever happened before it.
     ///
@@ -60,6 +60,12 @@ pub trait Ghost<A: Subject>: Sized + Send + Sync + 'static {
         true
     }
 
+    /// The same of a predicate that looks at [`Depends::Each`] node by itself, at one of them.
+    fn evaluate_at(&self, index: usize, local: &Local<A>) -> bool {
+        let _ = (index, local);
+        true
+    }
+
     /// A message in a few words.
     fn tell_message(&self, message: &A::Msg) -> String {
         format!("{message:?}")
@@ -88,14 +94,15 @@ pub struct NoGhost;
 
 impl<A: Subject> Ghost<A> for NoGhost {
     type Record = ();
+    type Effect = ();
 
     fn initial(&self) {}
 
-    fn relevant(&self, _: &StepView<'_, A>) -> bool {
-        false
+    fn effect(&self, _: &StepView<'_, A>) -> Option<()> {
+        None
     }
 
-    fn observe(&self, (): &(), _: &StepView<'_, A>) -> Observed<()> {
+    fn observe(&self, (): &(), (): &()) -> Observed<()> {
         Observed::default()
     }
 }
@@ -155,6 +162,8 @@ pub enum Depends {
     Locals,
     /// The nodes and the record.
     Both,
+    /// Each node by itself, and it holds if it holds at each: evaluated once per local state, by [`Ghost::evaluate_at`].
+    Each,
     /// Also the messages in flight: evaluated at each state. A reduced network lacks the dead messages.
     All,
 }

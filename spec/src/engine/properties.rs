@@ -1,6 +1,6 @@
 //! The rules and predicates as properties of `stateright`, whose conditions are plain function pointers.
 
-use super::cache;
+use super::cache::{self, Judged};
 use super::state::{Key, State};
 use super::system::System;
 use super::{Depends, Ghost, Subject, View};
@@ -63,29 +63,57 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
         properties
     }
 
-    /// The bits of the predicates that hold in a state.
-    pub(super) fn truth(&self, state: &State) -> u64 {
-        if self.predicates().is_empty() {
-            return 0;
+    /// The bits of those of the predicates in `asked` that hold in a state.
+    pub(super) fn truth(&self, state: &State, asked: u64) -> u64 {
+        let masks = &self.shared.masks;
+        let on = |depends: Depends| masks[depends as usize] & asked;
+        let mut truth = if on(Depends::Each) == 0 { 0 } else { self.truth_of_each(state) };
+        if on(Depends::Record) | on(Depends::Locals) | on(Depends::Both) != 0 {
+            truth |= self.truth_of_components(state, asked);
         }
-        let remembered = cache::with(self.universe.number, |cache| match &cache.judged {
-            Some(((locals, ghost), truth)) if *ghost == state.ghost && locals[..] == state.locals[..] => Some(*truth),
-            _ => None,
-        });
-        let mut truth = remembered.unwrap_or_else(|| {
-            let key: Key = (SmallVec::from_slice(&state.locals), state.ghost);
-            let truth = self.truth_of_components(state, &key);
-            cache::with(self.universe.number, |cache| cache.judged = Some((key, truth)));
-            truth
-        });
-        truth |= self.evaluate(state, Depends::All);
-        truth
+        if on(Depends::All) != 0 {
+            truth |= self.evaluate(state, Depends::All);
+        }
+        truth & asked
     }
 
-    fn truth_of_components(&self, state: &State, key: &Key) -> u64 {
+    /// The bits of the predicates on single nodes that hold at each node.
+    fn truth_of_each(&self, state: &State) -> u64 {
+        state.locals.iter().fold(u64::MAX, |truth, local| {
+            let known = cache::with(self.universe.number, |cache| cache.truths.get(local).copied());
+            truth
+                & known.unwrap_or_else(|| {
+                    let truth = self.evaluate_at(*local);
+                    cache::with(self.universe.number, |cache| cache.truths.insert(*local, truth));
+                    truth
+                })
+        })
+    }
+
+    fn evaluate_at(&self, local: u32) -> u64 {
+        let holds = |index: &usize| self.universe.ghost.evaluate_at(*index, self.universe.local(local));
+        bits(self.shared.masks[Depends::Each as usize]).filter(holds).fold(0, |truth, index| truth | 1 << index)
+    }
+
+    fn truth_of_components(&self, state: &State, asked: u64) -> u64 {
+        let is_it = |((locals, ghost), known): (&Key, u64)| {
+            *ghost == state.ghost && locals[..] == state.locals[..] && asked & !known == 0
+        };
+        let remembered = cache::with(self.universe.number, |cache| {
+            cache.judged.as_ref().filter(|judged| is_it((&judged.key, judged.asked))).map(|judged| judged.truth)
+        });
+        remembered.unwrap_or_else(|| {
+            let key: Key = (SmallVec::from_slice(&state.locals), state.ghost);
+            let truth = self.look_up(state, &key, asked);
+            cache::with(self.universe.number, |cache| cache.judged = Some(Judged { key, asked, truth }));
+            truth
+        })
+    }
+
+    fn look_up(&self, state: &State, key: &Key, asked: u64) -> u64 {
         let mut truth = 0;
         for depends in [Depends::Record, Depends::Locals, Depends::Both] {
-            if self.shared.masks[depends as usize] == 0 {
+            if self.shared.masks[depends as usize] & asked == 0 {
                 continue;
             }
             let part: Key = match depends {
@@ -106,22 +134,14 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
 
     /// Evaluates the predicates that depend on just that.
     fn evaluate(&self, state: &State, depends: Depends) -> u64 {
-        let mut left = self.shared.masks[depends as usize];
-        let mut truth = 0;
         let view = View { universe: &*self.universe, state };
-        while left != 0 {
-            let index = left.trailing_zeros() as usize;
-            left &= left - 1;
-            if self.universe.ghost.evaluate(index, &view) {
-                truth |= 1 << index;
-            }
-        }
-        truth
+        let holds = |index: &usize| self.universe.ghost.evaluate(*index, &view);
+        bits(self.shared.masks[depends as usize]).filter(holds).fold(0, |truth, index| truth | 1 << index)
     }
 
     /// The names of the rules and of the predicates that must hold always and don't in a state.
     pub fn violated(&self, state: &State) -> Vec<&'static str> {
-        let truth = self.truth(state);
+        let truth = self.truth(state, u64::MAX);
         let rules = self.rules().iter().filter(|rule| state.broken & rule.bit != 0).map(|rule| rule.name);
         let predicates = self.predicates().iter().enumerate().filter_map(|(index, predicate)| {
             let wrong = predicate.expectation == Expectation::Always && truth & 1 << index == 0;
@@ -131,9 +151,23 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
     }
 }
 
+/// The places of the bits that are set.
+fn bits(mask: u64) -> impl Iterator<Item = usize> {
+    (0..u64::BITS as usize).filter(move |index| mask & 1 << index != 0)
+}
+
+/// The predicates that a run still asks about: a witness that was found is not looked for again.
+fn asked<A: Subject, G: Ghost<A>>(system: &System<A, G>) -> u64 {
+    let control = &system.control;
+    match &control.focus {
+        None => system.shared.always | !control.found.load(Ordering::Relaxed),
+        Some(focus) => focus.always | focus.never,
+    }
+}
+
 fn every_rule<A: Subject, G: Ghost<A>>(system: &System<A, G>, state: &State) -> bool {
     let control = &system.control;
-    let truth = system.truth(state);
+    let truth = system.truth(state, asked(system));
     let holds = match &control.focus {
         None => state.broken == 0 && truth & system.shared.always == system.shared.always,
         Some(focus) => {
@@ -149,14 +183,14 @@ fn rule_holds<A: Subject, G: Ghost<A>, const BIT: u32>(_: &System<A, G>, state: 
 }
 
 fn predicate_holds<A: Subject, G: Ghost<A>, const INDEX: usize>(system: &System<A, G>, state: &State) -> bool {
-    system.truth(state) & 1 << INDEX != 0
+    system.truth(state, 1 << INDEX) != 0
 }
 
 /// Whether a state is the first to be a witness.
 fn is_first_witness<A: Subject, G: Ghost<A>, const INDEX: usize>(system: &System<A, G>, state: &State) -> bool {
     let found = &system.control.found;
     found.load(Ordering::Relaxed) & 1 << INDEX == 0
-        && system.truth(state) & 1 << INDEX != 0
+        && system.truth(state, asked(system)) & 1 << INDEX != 0
         && found.fetch_or(1 << INDEX, Ordering::Relaxed) & 1 << INDEX == 0
 }
 

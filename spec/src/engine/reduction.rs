@@ -14,10 +14,12 @@
 //! never quiet; one that the history would record, or that breaks a rule by what is recorded, is not dead in a state with
 //! that history.
 
+use super::cache::{self, Fate, Known};
 use super::state::State;
 use super::universe::{Numbers, RESTART, Universe};
 use super::{Ghost, Subject, properties};
 use smallvec::SmallVec;
+use std::rc::Rc;
 
 /// What the delivery of a message to a node in a local state does.
 pub(super) enum Verdict {
@@ -27,7 +29,84 @@ pub(super) enum Verdict {
     Quiet(Numbers),
 }
 
+/// A state whose successors are asked for, with what is the same for all of them.
+pub(super) struct Expansion {
+    locals: SmallVec<[u32; 8]>,
+    network: SmallVec<[u32; 24]>,
+    /// For each message in flight the step that its delivery is.
+    deliveries: SmallVec<[u32; 24]>,
+    /// Those of the messages in flight that are live, each after its destination.
+    live: SmallVec<[(usize, u32); 24]>,
+}
+
+impl Expansion {
+    fn is_of(&self, state: &State) -> bool {
+        self.locals[..] == state.locals[..] && self.network[..] == state.network[..]
+    }
+
+    /// The step that the delivery of a message in flight is.
+    #[inline]
+    pub(super) fn delivery(&self, message: u32) -> Option<u32> {
+        let place = self.network.iter().position(|present| *present == message)?;
+        Some(self.deliveries[place])
+    }
+
+    /// The live messages in flight but those for one node, which are live for as long as their destinations stand still.
+    #[inline]
+    pub(super) fn live_without(&self, node: Option<usize>) -> impl Iterator<Item = u32> {
+        self.live.iter().filter(move |(dst, _)| Some(*dst) != node).map(|(_, message)| *message)
+    }
+}
+
 impl<A: Subject, G: Ghost<A>> Universe<A, G> {
+    /// What is the same for all successors of a state; kept until another state is asked about.
+    pub(super) fn expand(&self, state: &State) -> Rc<Expansion> {
+        let known = cache::with(self.number, |cache| {
+            cache.expansion.as_ref().filter(|expansion| expansion.is_of(state)).map(Rc::clone)
+        });
+        known.unwrap_or_else(|| {
+            let mut expansion = Expansion {
+                locals: SmallVec::from_slice(&state.locals),
+                network: SmallVec::from_slice(&state.network),
+                deliveries: SmallVec::new(),
+                live: SmallVec::new(),
+            };
+            for message in &state.network {
+                let dst = self.destination(*message);
+                let (step, outputs) = self.delivery(state.locals[dst], *message);
+                expansion.deliveries.push(step);
+                if outputs.is_none() {
+                    expansion.live.push((dst, *message));
+                }
+            }
+            let expansion = Rc::new(expansion);
+            cache::with(self.number, |cache| cache.expansion = Some(Rc::clone(&expansion)));
+            expansion
+        })
+    }
+
+    /// The step that the delivery of `message` is in the local state `local`, and, if it is quiet, what it sends.
+    #[inline]
+    fn delivery(&self, local: u32, message: u32) -> (u32, Option<&Numbers>) {
+        let known = cache::with(self.number, |cache| cache.step(local, message));
+        if let Some(Known { step, fate: Fate::Live }) = known {
+            return (step, None);
+        }
+        let step = known.map_or_else(|| self.step_of(local, message), |known| known.step);
+        match self.step(step).verdict.get_or_init(|| self.judge(local, message)) {
+            Verdict::Quiet(outputs) => (step, Some(outputs)),
+            Verdict::Live => {
+                self.remember_fate(local, message, step, Fate::Live);
+                (step, None)
+            }
+        }
+    }
+
+    #[cold]
+    fn remember_fate(&self, local: u32, message: u32, step: u32, fate: Fate) {
+        cache::with(self.number, |cache| cache.remember(local, message, Known { step, fate }));
+    }
+
     /// What the delivery of `message` does in the local state `local`; found out once.
     #[inline]
     pub(super) fn verdict(&self, local: u32, message: u32) -> &Verdict {
@@ -70,12 +149,10 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
         while done < closure.len() {
             let member = closure[done];
             done += 1;
-            let local = state.locals[usize::from(self.envelope(member).dst)];
-            let Verdict::Quiet(outputs) = self.verdict(local, member) else {
+            let (step, Some(outputs)) = self.delivery(state.locals[self.destination(member)], member) else {
                 return false;
             };
-            let step = self.step_of(local, member);
-            if self.step(step).relevant && self.observe(state.ghost, step) != (state.ghost, 0) {
+            if self.observe(state.ghost, self.step(step).effect) != (state.ghost, 0) {
                 return false;
             }
             for output in outputs {
@@ -88,23 +165,35 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
         true
     }
 
-    /// Removes the dead messages from a state, and gives the rules that this breaks.
+    /// Removes the dead messages from a state, and gives the rules that this breaks. `live` are messages in flight, in
+    /// their order, that are known to be live, and so are not asked about.
     ///
     /// The result doesn't depend on the order: whether a message is dead is judged by the network as it was, and what is
     /// removed counts as well as what is in flight.
-    pub(super) fn prune(&self, state: &mut State) -> u32 {
+    pub(super) fn prune(&self, state: &mut State, live: impl Iterator<Item = u32>) -> u32 {
+        let mut live = live.peekable();
         let mut broken = 0;
         let mut closure = Numbers::new();
         let mut kept: SmallVec<[u32; 24]> = SmallVec::new();
         for message in &state.network {
-            if !self.is_dead(state, *message, &mut closure) {
+            if live.next_if_eq(message).is_some() {
                 kept.push(*message);
                 continue;
             }
-            for member in &closure {
-                let local = state.locals[usize::from(self.envelope(*member).dst)];
-                if self.bury(local, *member) {
-                    broken |= properties::DEAD_BIT;
+            let local = state.locals[self.destination(*message)];
+            let known = cache::with(self.number, |cache| cache.step(local, *message));
+            match known.map_or(Fate::Unknown, |known| known.fate) {
+                Fate::Live => kept.push(*message),
+                Fate::Buried(effect) if self.observe(state.ghost, effect) == (state.ghost, 0) => {}
+                Fate::Buried(_) => kept.push(*message),
+                Fate::Unknown if !self.is_dead(state, *message, &mut closure) => kept.push(*message),
+                Fate::Unknown => {
+                    for member in &closure {
+                        if self.bury(state.locals[self.destination(*member)], *member) {
+                            broken |= properties::DEAD_BIT;
+                        }
+                    }
+                    self.note_buried(local, *message);
                 }
             }
         }
@@ -112,5 +201,15 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
             state.network = kept;
         }
         broken
+    }
+
+    /// Remembers that a message was buried, where that is all there is to know of it.
+    fn note_buried(&self, local: u32, message: u32) {
+        if let (number, Some(outputs)) = self.delivery(local, message)
+            && outputs.is_empty()
+            && !self.bury(local, message)
+        {
+            self.remember_fate(local, message, number, Fate::Buried(self.step(number).effect));
+        }
     }
 }

@@ -160,8 +160,8 @@ impl<A: Subject, G: Ghost<A>> Walk<'_, A, G> {
 
     /// Judges a state; false if it breaks a rule. `seen`: the witnesses that this thread knows to be found.
     fn note(&self, run: u64, state: &State, path: &[Action], seen: &mut u64) -> bool {
-        let truth = self.system.truth(state);
         let always = self.system.shared.always;
+        let truth = self.system.truth(state, always | !*seen);
         let witnessed = truth & !always & !*seen;
         if witnessed != 0 {
             *seen |= witnessed;

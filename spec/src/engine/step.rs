@@ -32,8 +32,8 @@ pub(super) struct Step {
     pub(super) touched: bool,
     /// Whether it is the first start of a node.
     pub(super) first: bool,
-    /// Whether the history has anything to say about it.
-    pub(super) relevant: bool,
+    /// The number of its effect on the history, if the history has anything to say about it.
+    pub(super) effect: Option<u32>,
     /// The rules that it breaks whatever happened before.
     pub(super) breaks: u32,
     /// What it takes from the scope's allowances.
@@ -148,7 +148,7 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
             saved: out.saved,
             touched,
             first,
-            relevant: false,
+            effect: None,
             breaks: 0,
             cost: Cost::Free,
             panicked,
@@ -156,8 +156,10 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
             marks: AtomicU8::new(0),
         };
         if step.panicked.is_none() {
-            (step.relevant, step.breaks, step.cost) =
-                self.view(&step, |view| (self.ghost.relevant(view), self.ghost.breaks(view), self.ghost.cost(view)));
+            (step.effect, step.breaks, step.cost) = self.view(&step, |view| {
+                let effect = self.ghost.effect(view).map(|effect| self.effects.intern(effect));
+                (effect, self.ghost.breaks(view), self.ghost.cost(view))
+            });
         }
         step
     }

@@ -34,7 +34,7 @@ pub(super) struct Shared {
     /// The bits of the predicates that must hold always.
     pub(super) always: u64,
     /// The bits of the predicates by what they depend on.
-    pub(super) masks: [u64; 4],
+    pub(super) masks: [u64; 5],
     /// The predicates that hold, by the components that they depend on.
     pub(super) truths: [SharedMap<Key, u64>; 3],
 }
@@ -108,7 +108,7 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
             rules.iter().map(|rule| rule.name).chain(predicates.iter().map(|predicate| predicate.name)).collect();
         names.sort_unstable();
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "two properties have one name: {names:?}");
-        let (mut always, mut masks) = (0, [0; 4]);
+        let (mut always, mut masks) = (0, [0; 5]);
         for (index, predicate) in predicates.iter().enumerate() {
             masks[predicate.depends as usize] |= 1 << index;
             match predicate.expectation {
@@ -253,9 +253,14 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
 
     fn successor(&self, state: &State, action: Action) -> Option<State> {
         let universe = &*self.universe;
-        let number = self.step_number(state, action);
+        let expansion = universe.settings.reduce.then(|| universe.expand(state));
+        let number = match (&expansion, action) {
+            (Some(expansion), Action::Deliver(message)) => expansion.delivery(message),
+            _ => None,
+        };
+        let number = number.unwrap_or_else(|| self.step_number(state, action));
         let step = universe.step(number);
-        let (ghost, mut broken) = if step.relevant { universe.observe(state.ghost, number) } else { (state.ghost, 0) };
+        let (ghost, mut broken) = universe.observe(state.ghost, step.effect);
         broken |= step.breaks;
         if step.panicked.is_some() {
             broken |= PANIC_BIT;
@@ -297,11 +302,11 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
         for send in &step.sends {
             insert(universe, &mut next.network, *send);
         }
-        if universe.settings.reduce {
+        if let Some(expansion) = expansion {
             if moved && universe.note_step(number) {
                 broken |= DEAD_BIT;
             }
-            broken |= universe.prune(&mut next);
+            broken |= universe.prune(&mut next, expansion.live_without((moved || consumed).then_some(step.node)));
             // Nothing but dead messages came of it.
             if still && broken == 0 && next.network == state.network {
                 return None;
@@ -341,17 +346,15 @@ fn first_state<A: Subject, G: Ghost<A>>(universe: &Universe<A, G>) -> State {
         let step = universe.step(number);
         state.locals.push(step.next);
         state.broken |= step.breaks;
-        if step.relevant {
-            let (ghost, broken) = universe.observe(state.ghost, number);
-            state.ghost = ghost;
-            state.broken |= broken;
-        }
+        let (ghost, broken) = universe.observe(state.ghost, step.effect);
+        state.ghost = ghost;
+        state.broken |= broken;
         for send in &step.sends {
             insert(universe, &mut state.network, *send);
         }
     }
     if universe.settings.reduce {
-        state.broken |= universe.prune(&mut state);
+        state.broken |= universe.prune(&mut state, std::iter::empty());
     }
     state
 }

@@ -1,7 +1,7 @@
 //! The components of all states of one system, each held once, and the memo of what handlers do with them.
 
 use super::arena::{Arena, SharedMap, number, stable_hash};
-use super::cache;
+use super::cache::{self, Fate, Known};
 use super::graveyard::Graveyard;
 use super::state::{Describe, State};
 use super::step::Step;
@@ -68,6 +68,7 @@ pub struct Universe<A: Subject, G: Ghost<A>> {
     envelopes: Arena<Envelope<A::Msg>>,
     pub(super) timers: Arena<A::Timer>,
     records: Arena<G::Record>,
+    pub(super) effects: Arena<G::Effect>,
     pub(super) steps: boxcar::Vec<Step>,
     step_numbers: SharedMap<u64, u32>,
     observed: SharedMap<u64, (u32, u32)>,
@@ -85,6 +86,7 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
             envelopes: Arena::new(),
             timers: Arena::new(),
             records: Arena::new(),
+            effects: Arena::new(),
             steps: boxcar::Vec::new(),
             step_numbers: SharedMap::default(),
             observed: SharedMap::default(),
@@ -122,6 +124,12 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
         self.envelopes.get(envelope)
     }
 
+    /// The node that a message is for.
+    #[inline]
+    pub(super) fn destination(&self, envelope: u32) -> usize {
+        usize::from(self.envelope(envelope).dst)
+    }
+
     pub(super) fn timer(&self, timer: u32) -> &A::Timer {
         self.timers.get(timer)
     }
@@ -152,17 +160,18 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
     /// The step that a node takes on an input; the handler runs at most once a thread for it.
     #[inline]
     pub(super) fn step_of(&self, local: u32, input: InputNumber) -> u32 {
-        let key = u64::from(local) << 32 | u64::from(input);
-        if let Some(step) = cache::with(self.number, |cache| cache.steps.get(&key).copied()) {
-            return step;
+        if let Some(known) = cache::with(self.number, |cache| cache.step(local, input)) {
+            return known.step;
         }
-        let step = self.step_shared(key, local, input);
-        cache::with(self.number, |cache| cache.steps.insert(key, step));
+        let step = self.step_shared(local, input);
+        let known = Known { step, fate: Fate::Unknown };
+        cache::with(self.number, |cache| cache.remember(local, input, known));
         step
     }
 
     #[cold]
-    fn step_shared(&self, key: u64, local: u32, input: InputNumber) -> u32 {
+    fn step_shared(&self, local: u32, input: InputNumber) -> u32 {
+        let key = u64::from(local) << 32 | u64::from(input);
         if let Some(step) = self.step_numbers.get(&key) {
             return *step;
         }
@@ -225,24 +234,25 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
         }
     }
 
-    /// What a step adds to a history: the history after it and the rules broken by it.
+    /// What a step of that effect adds to a history: the history after it and the rules broken by it.
     #[inline]
-    pub(super) fn observe(&self, record: u32, step: u32) -> (u32, u32) {
-        let key = u64::from(record) << 32 | u64::from(step);
+    pub(super) fn observe(&self, record: u32, effect: Option<u32>) -> (u32, u32) {
+        let Some(effect) = effect else { return (record, 0) };
+        let key = u64::from(record) << 32 | u64::from(effect);
         if let Some(found) = cache::with(self.number, |cache| cache.observed.get(&key).copied()) {
             return found;
         }
-        let found = self.observe_shared(key, record, step);
+        let found = self.observe_shared(key, record, effect);
         cache::with(self.number, |cache| cache.observed.insert(key, found));
         found
     }
 
     #[cold]
-    fn observe_shared(&self, key: u64, record: u32, step: u32) -> (u32, u32) {
+    fn observe_shared(&self, key: u64, record: u32, effect: u32) -> (u32, u32) {
         if let Some(found) = self.observed.get(&key) {
             return *found;
         }
-        let seen = self.view(self.step(step), |view| self.ghost.observe(self.record(record), view));
+        let seen = self.ghost.observe(self.record(record), self.effects.get(effect));
         let found = (seen.record.map_or(record, |record| self.records.intern(record)), seen.broken);
         self.observed.insert(key, found);
         found

@@ -2,6 +2,7 @@
 
 use super::record::Record;
 use super::step::{Judged, Seen};
+use paxos_model::replica::ballot::Slot;
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::message::{
     Act, Done, Entry, Message, MessageOf, Operation, OperationId, OperationKey, operation_bytes,
@@ -170,9 +171,8 @@ fn sent<S: Judged>(options: &Options, delivered: Option<&MessageOf<S>>, message:
 }
 
 /// The configuration of a slot is known once everything `window` below it is chosen: nothing is proposed in it sooner.
-pub fn beyond_window(options: &Options, record: &Record, seen: &Seen<'_>) -> Option<String> {
-    seen.sends.iter().find_map(|(_, message)| {
-        let Message::Accept { slot, .. } = message else { return None };
+pub fn beyond_window(options: &Options, record: &Record, proposed: &[Slot]) -> Option<String> {
+    proposed.iter().find_map(|slot| {
         let end = (slot + 1).saturating_sub(options.window);
         let open = (0..end).find(|below| !record.chosen.contains_key(below))?;
         let window = options.window;

@@ -3,18 +3,17 @@
 use super::answers;
 use super::audit::{Audit, Tagged};
 use super::bounds;
+use super::effect::Effect;
 use super::party::{Item, Want, item_of};
 use super::record::Record;
 use super::sequential::{Op, Ret};
 use super::sessions;
 use super::step::{self, Looks, Seen};
-use super::transition::stored_or_empty;
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::message::{Act, Done, Message, Operation, Outcome, Uncertainty};
-use paxos_model::replica::{Options, Replica, State};
+use paxos_model::replica::{Options, Replica};
 use stateright::actor::Id;
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A rule judged on steps; its bit in the mask of rules that a step broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,12 +130,12 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// The record after the step, and the rules that the step broke by what is recorded, each with the reason. What it breaks
-    /// anyway is [`Judge::broken_anyway`].
-    pub fn observe(&self, record: &Record, seen: &Seen<'_>) -> (Record, Vec<(Rule, String)>) {
+    /// The record after a step of that effect, and the rules that the step broke by what is recorded, each with the reason. What
+    /// it breaks anyway is [`Judge::broken_anyway`].
+    pub fn observe(&self, record: &Record, effect: &Effect) -> (Record, Vec<(Rule, String)>) {
         let mut record = record.clone();
         let mut broken = Vec::new();
-        self.observe_replica(&mut record, seen, seen.before, seen.after, &mut broken);
+        self.observe_replica(&mut record, effect, &mut broken);
         (record, broken)
     }
 
@@ -145,38 +144,27 @@ impl Judge {
         step::broken_anyway(&self.replica, &self.configuration, seen, Looks::Everywhere)
     }
 
-    fn observe_replica(
-        &self,
-        record: &mut Record,
-        seen: &Seen<'_>,
-        before: &State<Audit>,
-        after: &State<Audit>,
-        broken: &mut Vec<(Rule, String)>,
-    ) {
-        let (stored_before, stored_after) = (stored_or_empty(seen.stored_before), stored_or_empty(seen.stored_after));
-        for (slot, ballot) in &stored_after.accepted {
-            if stored_before.accepted.get(slot) != Some(ballot) {
-                let entry = &stored_after.log[slot];
-                if !record.vote(seen.node, *slot, *ballot, entry, &self.configuration) {
-                    broken.push((
-                        Rule::OneValueABallot,
-                        format!("slot {slot}, ballot {ballot}: {entry:?} is a second value"),
-                    ));
-                }
+    fn observe_replica(&self, record: &mut Record, effect: &Effect, broken: &mut Vec<(Rule, String)>) {
+        for (slot, ballot, entry) in &effect.votes {
+            let entry = entry.as_ref().expect("the entry that was voted for is in the log");
+            if !record.vote(effect.node, *slot, *ballot, entry, &self.configuration) {
+                broken.push((
+                    Rule::OneValueABallot,
+                    format!("slot {slot}, ballot {ballot}: {entry:?} is a second value"),
+                ));
             }
         }
         if record.disagrees() {
             broken.push((Rule::Agreement, format!("chosen: {:?}", record.chosen)));
         }
-        let from = if seen.is_restart() { 0 } else { before.durable.decided };
-        for slot in from..after.durable.decided {
-            let Some(entry) = after.durable.log.get(&slot) else {
-                if record.decided(slot).is_none() {
+        for (slot, entry) in &effect.decided {
+            let Some(entry) = entry else {
+                if record.decided(*slot).is_none() {
                     broken.push((Rule::DecidedIsChosen, format!("passes over slot {slot}, where nothing is chosen")));
                 }
                 continue;
             };
-            if !record.chosen.get(&slot).is_some_and(|values| values.contains(entry)) {
+            if !record.chosen.get(slot).is_some_and(|values| values.contains(entry)) {
                 broken.push((
                     Rule::DecidedIsChosen,
                     format!("decides {entry:?} in slot {slot}, which no quorum voted for"),
@@ -186,12 +174,12 @@ impl Judge {
                 broken.push((Rule::Validity, format!("slot {slot} holds {operation:?}, which nobody asked for")));
             }
         }
-        self.observe_applied(record, seen, after, broken);
-        self.observe_clients(record, seen, (before, after), broken);
+        self.observe_applied(record, effect, broken);
+        self.observe_clients(record, effect, broken);
         if let Some(tag) = record.refused.intersection(&record.performed).next() {
             broken.push((Rule::RefusedIsNeverApplied, format!("the command with tag {tag} was refused, and applied")));
         }
-        if let Some(why) = bounds::beyond_window(&self.options, record, seen) {
+        if let Some(why) = bounds::beyond_window(&self.options, record, &effect.proposed) {
             broken.push((Rule::Bounded, why));
         }
     }
@@ -216,54 +204,47 @@ impl Judge {
         }
     }
 
-    fn observe_applied(
-        &self,
-        record: &mut Record,
-        seen: &Seen<'_>,
-        after: &State<Audit>,
-        broken: &mut Vec<(Rule, String)>,
-    ) {
-        let executor = &after.executor;
-        for executor in [executor, &after.durable.snapshot].into_iter().filter(|executor| executor.applied > 0) {
-            let mut hasher = DefaultHasher::new();
-            executor.hash(&mut hasher);
-            let digest = hasher.finish();
+    fn observe_applied(&self, record: &mut Record, effect: &Effect, broken: &mut Vec<(Rule, String)>) {
+        for (digest, executor) in &effect.applied {
             let known = record.applied.get(&executor.applied).copied();
             if known.is_none() {
-                record.applied.insert(executor.applied, digest);
+                record.applied.insert(executor.applied, *digest);
                 let log = (0..executor.applied).filter_map(|slot| record.decided(slot).map(|entry| (slot, entry)));
                 if let Some(why) = sessions::broken(log, executor, &self.configuration) {
                     broken.push((Rule::Sessions, why));
                 }
             }
-            if known.is_some_and(|known| known != digest) {
+            if known.is_some_and(|known| known != *digest) {
                 broken
                     .push((Rule::Prefix, format!("{} slots gave another state on another replica", executor.applied)));
             }
         }
-        for (tag, count) in &executor.machine.counts {
+        for (tag, count) in &effect.counts {
             record.performed.insert(*tag);
             if *count > 1 {
                 broken.push((
                     Rule::ExactlyOnce,
-                    format!("the command with tag {tag} was applied {count} times at {:?}", seen.node),
+                    format!("the command with tag {tag} was applied {count} times at {:?}", effect.node),
                 ));
             }
         }
     }
 
-    fn observe_clients(
-        &self,
-        record: &mut Record,
-        seen: &Seen<'_>,
-        states: (&State<Audit>, &State<Audit>),
-        broken: &mut Vec<(Rule, String)>,
-    ) {
-        if let Some((client, Message::Request { number, .. })) = seen.delivered()
-            && let Some(item) = self.item(client, item_of(*number))
+    fn observe_clients(&self, record: &mut Record, effect: &Effect, broken: &mut Vec<(Rule, String)>) {
+        if let Some((client, number)) = effect.asked
+            && let Some(item) = self.item(client, item_of(number))
         {
-            record.invoke(client, item_of(*number), *number, operation(item));
+            record.invoke(client, item_of(number), number, operation(item));
         }
+        if let Some(answering) = &effect.answering {
+            self.observe_answers(record, &answering.seen(), broken);
+        }
+        if !record.is_linearizable() {
+            broken.push((Rule::Linearizable, format!("no order explains {:?}", record.history)));
+        }
+    }
+
+    fn observe_answers(&self, record: &mut Record, seen: &Seen<'_>, broken: &mut Vec<(Rule, String)>) {
         for (client, message) in seen.sends {
             let Message::Reply { number, outcome } = message else {
                 continue;
@@ -273,15 +254,11 @@ impl Judge {
                 broken.push((Rule::AnswersFit, format!("{client:?} is told {outcome:?} and did not ask")));
                 continue;
             };
-            if let Some(why) =
-                answers::misfit((&self.configuration, record), seen, states, (*client, *number), item, outcome)
-            {
+            let (rules, states) = ((&self.configuration, &*record), (seen.before, seen.after));
+            if let Some(why) = answers::misfit(rules, seen, states, (*client, *number), item, outcome) {
                 broken.push((Rule::AnswersFit, why));
             }
             self.observe_reply(record, (*client, index, *number), item, outcome, seen, broken);
-        }
-        if !record.is_linearizable() {
-            broken.push((Rule::Linearizable, format!("no order explains {:?}", record.history)));
         }
     }
 

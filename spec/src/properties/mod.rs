@@ -7,6 +7,7 @@ pub mod again;
 pub mod answers;
 pub mod audit;
 pub mod bounds;
+pub mod effect;
 pub mod judge;
 pub mod party;
 pub mod progress;

@@ -6,6 +6,7 @@
 
 use super::words;
 use crate::engine::{NO_PANIC, panic_text};
+use crate::properties::effect::Effect;
 use crate::properties::judge::{Judge, Rule};
 use crate::properties::party::{Client, Msg, Party, PartyState, Stored};
 use crate::properties::record::Record;
@@ -336,7 +337,7 @@ impl<'a> Stage<'a> {
                 sends: &sends,
             };
             broken = self.judge.broken_anyway(&seen);
-            let (record, by_record) = self.judge.observe(&self.now.record, &seen);
+            let (record, by_record) = self.judge.observe(&self.now.record, &Effect::of(&seen));
             broken.extend(by_record);
             self.now.record = record;
         }

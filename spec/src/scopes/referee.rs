@@ -5,6 +5,7 @@ use super::witness::{WITNESS_RULES, Witness};
 use super::{Scope, words};
 use crate::engine::{self, Cost, Depends, Ghost, Local, Observed, Predicate, StepRecord, StepView, View};
 use crate::properties::audit::Audit;
+use crate::properties::effect::Effect;
 use crate::properties::judge::{Judge, Rule};
 use crate::properties::party::{Msg, Party, PartyState};
 use crate::properties::progress::{self, Frozen, Links};
@@ -71,7 +72,7 @@ impl Referee {
             sends: &sends,
         };
         let mut reasons = self.judge.broken_anyway(&seen);
-        reasons.extend(self.judge.observe(record, &seen).1);
+        reasons.extend(self.judge.observe(record, &Effect::of(&seen)).1);
         reasons
     }
 
@@ -102,11 +103,11 @@ impl Referee {
 
     /// What is amiss with the timers of a replica, in words.
     pub fn timer_amiss(view: &View<'_, Party, Referee>) -> Option<String> {
-        view.locals().zip(0..).find_map(|(local, node): (_, usize)| {
-            let timers: Vec<Timer> = local.timers.to_vec();
-            let why = timers::amiss(local.state.replica()?, &timers)?;
-            Some(format!("at node {node}, {why}"))
-        })
+        view.locals().find_map(|local| Some(format!("at node {}, {}", local.node, Self::timer_amiss_at(local)?)))
+    }
+
+    fn timer_amiss_at(local: &Local<Party>) -> Option<String> {
+        timers::amiss(local.state.replica()?, &local.timers)
     }
 
     /// The clause of the proved invariant that does not hold.
@@ -135,22 +136,22 @@ fn mask(broken: &[(Rule, String)]) -> u32 {
 
 impl Ghost<Party> for Referee {
     type Record = Record;
+    type Effect = Effect;
 
     fn initial(&self) -> Record {
         Record::new(self.judge.collapse)
     }
 
-    fn relevant(&self, step: &StepView<'_, Party>) -> bool {
-        step.before.replica().is_some()
-    }
-
-    fn observe(&self, record: &Record, step: &StepView<'_, Party>) -> Observed<Record> {
+    fn effect(&self, step: &StepView<'_, Party>) -> Option<Effect> {
         if step.first {
-            return Observed::default();
+            return None;
         }
         let sends: Vec<_> = step.sends.iter().map(|(dst, message)| (*dst, (*message).clone())).collect();
-        let Some(seen) = Self::seen(step, &sends) else { return Observed::default() };
-        let (after, broken) = self.judge.observe(record, &seen);
+        Some(Effect::of(&Self::seen(step, &sends)?))
+    }
+
+    fn observe(&self, record: &Record, effect: &Effect) -> Observed<Record> {
+        let (after, broken) = self.judge.observe(record, effect);
         Observed { record: (after != *record).then_some(after), broken: mask(&broken) }
     }
 
@@ -203,15 +204,14 @@ impl Ghost<Party> for Referee {
             let (name, depends, _) = WITNESS_RULES[*witness as usize];
             Predicate { name, expectation: Expectation::Sometimes, depends }
         };
-        let always = |name| Predicate { name, expectation: Expectation::Always, depends: Depends::Locals };
+        let always = |name, depends| Predicate { name, expectation: Expectation::Always, depends };
         let mut all: Vec<Predicate> = self.scope.witnesses.iter().map(witness).collect();
-        all.push(always("timers-set"));
+        all.push(always("timers-set", Depends::Each));
         if !self.scope.progress.is_empty() {
-            all.push(always("progress"));
+            all.push(always("progress", Depends::Locals));
         }
         if !self.scope.collapse {
-            let (name, expectation) = (INDUCTIVE_INVARIANT, Expectation::Always);
-            all.push(Predicate { name, expectation, depends: Depends::All });
+            all.push(always(INDUCTIVE_INVARIANT, Depends::All));
         }
         all
     }
@@ -219,12 +219,15 @@ impl Ghost<Party> for Referee {
     fn evaluate(&self, index: usize, view: &View<'_, Party, Self>) -> bool {
         match self.scope.witnesses.get(index) {
             Some(witness) => WITNESS_RULES[*witness as usize].2(view, &self.scope),
-            None if index == self.scope.witnesses.len() => Self::timer_amiss(view).is_none(),
             None if index == self.scope.witnesses.len() + 1 && !self.scope.progress.is_empty() => {
                 self.makes_progress(view)
             }
             None => self.clause_broken(view).is_none(),
         }
+    }
+
+    fn evaluate_at(&self, _: usize, local: &Local<Party>) -> bool {
+        Self::timer_amiss_at(local).is_none()
     }
 
     fn tell_message(&self, message: &Msg) -> String {

@@ -180,22 +180,24 @@ pub(super) struct Chosen {
 
 impl Ghost<Paxos> for Chosen {
     type Record = BTreeSet<(Ballot, u8, usize)>;
+    type Effect = Vec<(Ballot, u8, usize)>;
 
     fn initial(&self) -> Self::Record {
         BTreeSet::new()
     }
 
-    fn relevant(&self, step: &StepView<'_, Paxos>) -> bool {
-        step.sends.iter().any(|(_, msg)| matches!(msg, PaxosMsg::Accepted(..)))
+    fn effect(&self, step: &StepView<'_, Paxos>) -> Option<Self::Effect> {
+        let votes = step.sends.iter().filter_map(|(_, msg)| match msg {
+            PaxosMsg::Accepted(ballot, value) => Some((*ballot, *value, step.node)),
+            _ => None,
+        });
+        let votes: Vec<_> = votes.collect();
+        (!votes.is_empty()).then_some(votes)
     }
 
-    fn observe(&self, record: &Self::Record, step: &StepView<'_, Paxos>) -> Observed<Self::Record> {
+    fn observe(&self, record: &Self::Record, effect: &Self::Effect) -> Observed<Self::Record> {
         let mut votes = record.clone();
-        for (_, msg) in step.sends {
-            if let PaxosMsg::Accepted(ballot, value) = msg {
-                votes.insert((*ballot, *value, step.node));
-            }
-        }
+        votes.extend(effect.iter().copied());
         let broken = u32::from(self.chosen(&votes).len() > 1);
         Observed { record: (votes != *record).then_some(votes), broken }
     }
@@ -284,10 +286,15 @@ pub(super) struct MustHeed;
 
 impl Ghost<Sleeper> for MustHeed {
     type Record = ();
+    type Effect = ();
 
     fn initial(&self) {}
 
-    fn observe(&self, (): &(), _: &StepView<'_, Sleeper>) -> Observed<()> {
+    fn effect(&self, _: &StepView<'_, Sleeper>) -> Option<()> {
+        None
+    }
+
+    fn observe(&self, (): &(), (): &()) -> Observed<()> {
         Observed::default()
     }
 
