@@ -18,7 +18,6 @@ use paxos_model::replica::message::Entry;
 use paxos_model::replica::{Options, Replica, Role, Timer};
 use paxos_model::trace::Input;
 use serde::Serialize;
-use serde_json::{Value, json};
 use stateright::Model;
 use stateright::actor::Id;
 use std::collections::BTreeSet;
@@ -33,8 +32,8 @@ pub struct Replay {
     pub replicas: usize,
     /// Who the members are.
     pub configuration: Configuration,
-    /// The replicas' options, times in microseconds.
-    pub options: Value,
+    /// The replicas' options.
+    pub options: Options,
     /// So many of the steps are the scope's scripted beginning.
     pub beginning: usize,
     /// The steps after everybody has started for the first time.
@@ -154,7 +153,7 @@ impl Replay {
         }
         let Replica { options, .. } = scope.nodes().into_iter().next()?;
         let configuration = scope.judge().configuration;
-        Some(Replay { replicas: scope.replicas, configuration, options: told(&options), beginning, steps })
+        Some(Replay { replicas: scope.replicas, configuration, options, beginning, steps })
     }
 }
 
@@ -217,49 +216,6 @@ fn tell_the_same(system: &System<Party, Referee>, steps: &[Step], story: &[Story
         happens && system.who(step.node) == told.actor
     };
     steps.len() == story.len() && steps.iter().zip(story).all(same)
-}
-
-fn told(options: &Options) -> Value {
-    // Each by its name, so that a new one is not left out.
-    let Options {
-        election,
-        resend,
-        window,
-        pipeline,
-        horizon,
-        batch_max,
-        bytes_max,
-        window_bytes_max,
-        requests_max,
-        fetch_max,
-        pre_vote,
-        snapshot_every,
-        tail,
-        tail_bytes,
-        kept_bytes,
-        patience,
-        source_patience,
-    } = options;
-    let us = |time: &std::time::Duration| time.as_micros() as u64;
-    json!({
-        "election_us": [us(&election.start), us(&election.end)],
-        "resend_us": us(resend),
-        "window": window,
-        "pipeline": pipeline,
-        "horizon": horizon,
-        "batch_max": batch_max,
-        "bytes_max": bytes_max,
-        "window_bytes_max": window_bytes_max,
-        "requests_max": requests_max,
-        "fetch_max": fetch_max,
-        "pre_vote": pre_vote,
-        "snapshot_every": snapshot_every,
-        "tail": tail,
-        "tail_bytes": tail_bytes,
-        "kept_bytes": kept_bytes,
-        "patience": patience,
-        "source_patience": source_patience,
-    })
 }
 
 #[cfg(test)]

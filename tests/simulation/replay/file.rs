@@ -14,8 +14,6 @@ use serde::Deserialize;
 use serde_json::Value;
 use stateright::actor::Id;
 use std::collections::BTreeSet;
-use std::ops::Range;
-use std::time::Duration;
 
 /// A way to break a property.
 #[derive(Debug, Deserialize)]
@@ -33,7 +31,7 @@ pub(crate) struct Replay {
     /// Nodes below this number are replicas, the others clients.
     pub(crate) replicas: usize,
     pub(crate) configuration: Configuration,
-    pub(crate) options: OptionsForm,
+    pub(crate) options: Options,
     /// So many of the steps are a scripted beginning.
     pub(crate) beginning: usize,
     pub(crate) steps: Vec<Step>,
@@ -104,55 +102,6 @@ impl Saved {
             snapshot: stored.snapshot.applied,
             accepted: stored.accepted.iter().map(|(slot, ballot)| (*slot, *ballot)).collect(),
             log: stored.log.iter().map(|(slot, entry)| (*slot, entry.clone())).collect(),
-        }
-    }
-}
-
-/// The replicas' options, times in microseconds.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct OptionsForm {
-    election_us: (u64, u64),
-    resend_us: u64,
-    window: u64,
-    pipeline: u64,
-    horizon: u64,
-    batch_max: usize,
-    bytes_max: usize,
-    window_bytes_max: usize,
-    requests_max: usize,
-    fetch_max: u64,
-    pre_vote: bool,
-    snapshot_every: u64,
-    tail: u64,
-    tail_bytes: usize,
-    kept_bytes: usize,
-    patience: u32,
-    source_patience: u32,
-}
-
-impl OptionsForm {
-    pub(crate) fn options(&self) -> Options {
-        let us = Duration::from_micros;
-        let election: Range<Duration> = us(self.election_us.0)..us(self.election_us.1);
-        Options {
-            election,
-            resend: us(self.resend_us),
-            window: self.window,
-            pipeline: self.pipeline,
-            horizon: self.horizon,
-            batch_max: self.batch_max,
-            bytes_max: self.bytes_max,
-            window_bytes_max: self.window_bytes_max,
-            requests_max: self.requests_max,
-            fetch_max: self.fetch_max,
-            pre_vote: self.pre_vote,
-            snapshot_every: self.snapshot_every,
-            tail: self.tail,
-            tail_bytes: self.tail_bytes,
-            kept_bytes: self.kept_bytes,
-            patience: self.patience,
-            source_patience: self.source_patience,
         }
     }
 }

@@ -95,7 +95,7 @@ impl Nodes {
         let settings = Settings {
             id: Id::from(0),
             configuration: replay.configuration.clone(),
-            options: replay.options.options(),
+            options: replay.options.clone(),
             inputs_max: 0,
         };
         let began = Instant::now();
