@@ -2,6 +2,7 @@
 //!
 //! The checker memoises steps, the counterexamples print them, and the node records them ([`mod@line`]); all take them from here.
 
+pub mod file;
 pub mod line;
 pub(crate) mod pairs;
 

@@ -1,10 +1,8 @@
 //! The files of a trace: one after the other in one directory, each of bounded length, the oldest removed.
 //!
-//! A file is named `node0-life000003-file0002.ndjson`: whose it is, which of its lives, which file of that life; and `…-cut.ndjson` if it
-//! could not be written to its end.
-
 #![allow(clippy::disallowed_types, reason = "a trace is files")]
 
+use paxos_model::trace::file::FileName;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -40,8 +38,8 @@ impl Files {
         let mut found = Vec::new();
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
-            if let Some((life, file)) = entry.file_name().to_str().and_then(|name| numbers(name, node)) {
-                found.push(((life, file), entry.path(), entry.metadata()?.len()));
+            if let Some(name) = entry.file_name().to_str().and_then(FileName::parse).filter(|name| name.node == node) {
+                found.push((name.number, entry.path(), entry.metadata()?.len()));
             }
         }
         found.sort();
@@ -87,7 +85,8 @@ impl Files {
             let _ = fs::remove_file(path);
             total -= length;
         }
-        let path = self.directory.join(name(self.node, life, file));
+        let name = FileName { node: self.node, number: (life, file), cut: false };
+        let path = self.directory.join(name.to_string());
         match OpenOptions::new().append(true).create_new(true).open(&path) {
             Ok(opened) => {
                 (self.path, self.length, self.file) = (path, 0, Some(opened));
@@ -137,25 +136,11 @@ impl Files {
 
 /// Gives a file the name of one that could not be written to its end, unless it has it. Returns its path.
 fn cut_off(path: &Path) -> PathBuf {
-    if path.file_stem().is_some_and(|name| name.to_string_lossy().ends_with("-cut")) {
-        return path.into();
-    }
-    let mut to = path.with_extension("").into_os_string();
-    to.push("-cut.ndjson");
-    let to = PathBuf::from(to);
+    let name = path.file_name().and_then(|name| name.to_str()).and_then(FileName::parse);
+    let Some(name) = name.filter(|name| !name.cut) else { return path.into() };
+    let to = path.with_file_name(FileName { cut: true, ..name }.to_string());
     // Where not even that can be done, the next life will seem not to follow.
     if fs::rename(path, &to).is_ok() { to } else { path.into() }
-}
-
-fn name(node: u64, life: u64, file: u64) -> String {
-    format!("node{node}-life{life:06}-file{file:04}.ndjson")
-}
-
-/// The life and the file, if it is the name of one of `node`.
-fn numbers(name: &str, node: u64) -> Option<(u64, u64)> {
-    let rest = name.strip_prefix(&format!("node{node}-life"))?.strip_suffix(".ndjson")?;
-    let (life, file) = rest.strip_suffix("-cut").unwrap_or(rest).split_once("-file")?;
-    Some((life.parse().ok()?, file.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -176,7 +161,8 @@ mod tests {
         files.next(0, 0).unwrap();
         files.append(b"{}\n").unwrap();
         for life in [1, 2] {
-            fs::create_dir(directory.path().join(name(0, life, 0))).unwrap();
+            let name = FileName { node: 0, number: (life, 0), cut: false };
+            fs::create_dir(directory.path().join(name.to_string())).unwrap();
             assert!(files.next(life, 0).is_err(), "something is in the way");
         }
         assert_eq!(names(directory.path())[0], "node0-life000000-file0000-cut.ndjson");

@@ -4,6 +4,7 @@
 
 use paxos_model::kv::Kv;
 use paxos_model::replica::ballot::Slot;
+use paxos_model::trace::file::FileName;
 use paxos_model::trace::line::{At, Begin, Digest, FORMAT, Line, Taken};
 use rustc_hash::FxHashSet;
 use stateright::actor::Id;
@@ -90,7 +91,7 @@ pub(super) fn find(paths: &[PathBuf]) -> Result<Traces, String> {
     let mut common: Option<Begin<Kv>> = None;
     for path in expanded(paths)? {
         let Some(line) = Lines::open(&path)?.next()? else {
-            empty.extend(by_name(&path));
+            empty.extend(name_of(&path).map(|name| (Id::from(name.node as usize), name.number)));
             continue;
         };
         let Line::Begin(begin) = line else {
@@ -111,7 +112,7 @@ pub(super) fn find(paths: &[PathBuf]) -> Result<Traces, String> {
             }
         }
         let part = Part {
-            cut: path.file_stem().is_some_and(|name| name.to_string_lossy().ends_with("-cut")),
+            cut: name_of(&path).is_some_and(|name| name.cut),
             path,
             number: (begin.life, begin.file),
             after: begin.after,
@@ -157,10 +158,10 @@ fn put_in_order(node: Id, parts: &mut [Part], empty: &BTreeSet<(Id, Number)>) ->
     let mut unseen_below = None;
     let mut before: Option<(Number, bool)> = None;
     for part in parts.iter_mut() {
-        let is_empty = |number: &Number| empty.contains(&(node, *number));
+        let is_empty = |number: Number| empty.contains(&(node, number));
         part.follows = match before {
-            None => part.from_nothing && part.after.is_none_or(|after| is_empty(&after)),
-            Some((number, cut)) => !cut && part.after.is_some_and(|after| after == number || is_empty(&after)),
+            None => part.from_nothing && part.after.is_none_or(is_empty),
+            Some((number, cut)) => !cut && part.after.is_some_and(|after| follows(after, number, &is_empty)),
         };
         if !part.follows {
             // What is missing in between, nobody knows how far it went.
@@ -171,12 +172,22 @@ fn put_in_order(node: Id, parts: &mut [Part], empty: &BTreeSet<(Id, Number)>) ->
     Ok(if before.is_some_and(|(_, cut)| cut) { Some(Slot::MAX) } else { unseen_below })
 }
 
-/// Whose file it is and which, by its name.
-fn by_name(path: &Path) -> Option<(Id, Number)> {
-    let rest = path.file_stem()?.to_str()?.strip_prefix("node")?;
-    let (node, rest) = rest.split_once("-life")?;
-    let (life, file) = rest.strip_suffix("-cut").unwrap_or(rest).split_once("-file")?;
-    Some((Id::from(node.parse::<usize>().ok()?), (life.parse().ok()?, file.parse().ok()?)))
+/// Whether nothing lies between the file `before` and `number`, but for empty ones. Of those nobody says what was before them; it was the
+/// file before of the same life, or one of the life before.
+fn follows(number: Number, before: Number, is_empty: &impl Fn(Number) -> bool) -> bool {
+    let (life, file) = number;
+    number == before
+        || is_empty(number)
+            && match (life, file) {
+                (0, 0) => false,
+                (_, 0) => before.0 + 1 == life || follows((life - 1, 0), before, is_empty),
+                _ => follows((life, file - 1), before, is_empty),
+            }
+}
+
+/// What a file's name says.
+fn name_of(path: &Path) -> Option<FileName> {
+    FileName::parse(path.file_name()?.to_str()?)
 }
 
 /// Every message that the files tell was put out: from whom, for whom, what.
@@ -212,4 +223,20 @@ fn expanded(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
         }
     }
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_hides_nothing_that_is_missing_before_it() {
+        let empty = [(1, 2), (2, 0), (3, 0), (0, 0)];
+        let is_empty = |number| empty.contains(&number);
+        let after = |number, before| follows(number, before, &is_empty);
+        assert!(after((1, 1), (1, 1)) && !after((1, 1), (1, 0)));
+        assert!(after((1, 2), (1, 1)) && !after((1, 2), (1, 0)), "(1, 1) is missing");
+        assert!(after((3, 0), (1, 7)) && after((3, 0), (2, 1)), "life 2 may have been empty, or not");
+        assert!(!after((3, 0), (0, 3)), "life 1 is missing");
+    }
 }
