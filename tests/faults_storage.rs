@@ -126,7 +126,7 @@ fn a_second_process_is_refused_and_the_log_of_a_running_node_can_be_looked_at() 
     let data = cluster.data(0);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
-            for number in 0..150 {
+            for number in 0..700 {
                 let key = format!("k{number}");
                 assert_eq!(cluster.put(0, &key, &"v".repeat(2000), None).expect("an answer").status, 200);
             }

@@ -47,6 +47,8 @@ enum Step {
     Commit(usize),
     /// All goes to LMDB.
     Snapshot,
+    /// So many votes of many bytes fill the journal, and another one.
+    Fill(usize),
     /// Another process opens the store.
     Reopen,
     /// A commit of a vote with so many bytes, of which a crash leaves some sectors.
@@ -60,6 +62,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => length().prop_map(Step::Commit),
         1 => Just(Step::Snapshot),
+        1 => (1..12usize).prop_map(Step::Fill),
         1 => Just(Step::Reopen),
         4 => (length(), any::<u64>()).prop_map(|(length, picks)| Step::Torn(length, picks)),
         2 => (length(), any::<u64>(), any::<u64>()).prop_map(|(length, first, then)| Step::TornAgain(length, first, then)),
@@ -107,7 +110,6 @@ impl Subject {
         self.store.as_mut().unwrap().commit(&tried).unwrap();
         self.store = None;
         let after = read(self.path(), journal::FILE);
-        assert!(before != after, "it is in the journal");
         fs::write(self.path().join(journal::FILE), mixed(&before, &after, bits(picks))).unwrap();
         tried
     }
@@ -132,6 +134,7 @@ impl Subject {
                 });
                 self.commit(value);
             }
+            Step::Fill(count) => (0..count).for_each(|_| self.commit(vote(&self.committed, 200_000))),
             Step::Reopen => self.reopen(),
             Step::Torn(length, picks) => {
                 let tried = self.tear(length, picks);
@@ -297,6 +300,67 @@ fn a_vote_is_written_to_the_journal_alone_until_there_is_no_room_in_it() {
     assert!(read(subject.path(), LMDB) == lmdb, "marks have room");
     subject.reopen();
     subject.holds();
+}
+
+/// What the journal holds was taken when there was room. It counts as nothing new when it goes to LMDB with what needs little.
+#[test]
+fn a_store_that_may_hold_less_than_it_does_takes_marks_and_what_makes_room() {
+    let mut subject = Subject::new();
+    subject.store = None;
+    let open = |limit| {
+        let mut store = DiskStore::open(subject.directory.path(), "c", 1, limit).unwrap();
+        store.load().unwrap();
+        store
+    };
+    let mut store = open(ROOM);
+    let mut value = Durable::clone(&subject.committed);
+    for slot in 4..44 {
+        value.log.insert(slot, entry(slot, 20_000));
+        value.accepted.insert(slot, value.promised);
+        store.commit(&Arc::new(value.clone())).unwrap();
+    }
+    assert!(read(subject.path(), LMDB).len() < 400_000, "most is in the journal");
+    drop(store);
+    let mut store = open(512 << 10);
+    assert!(store.usage().is_nearly_full(), "{:?}", store.usage());
+    let full = |value: &Durable<Machine>, store: &mut DiskStore| {
+        matches!(store.commit(&Arc::new(value.clone())), Err(super::CommitError::Full(_)))
+    };
+    let mut more = value.clone();
+    more.log.insert(44, entry(44, 20_000));
+    assert!(full(&more, &mut store), "no more values");
+    assert_eq!(store.load(), Ok(Some(Arc::new(value.clone()))), "and nothing was lost");
+    for _ in 0..300 {
+        value.promised.round += 1;
+        assert!(!full(&value, &mut store), "marks have room");
+    }
+    value.accepted = imbl::OrdMap::new();
+    value.decided = 44;
+    value.snapshot.applied = 44;
+    value.log = value.log.split(&43).1;
+    assert!(!full(&value, &mut store), "and so has what lets go of the log");
+    assert!(store.has_room() && !full(&more, &mut open_again(store, subject.path())));
+}
+
+fn open_again(store: DiskStore, path: &Path) -> DiskStore {
+    drop(store);
+    open(path)
+}
+
+#[test]
+fn a_journal_is_not_made_over_one_that_was_used() {
+    let subject = with_records();
+    let file = subject.path().join(journal::FILE);
+    let used = fs::read(&file).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let identity = super::identity::Identity { format: 2, ..super::identity::Identity::new("c", 1) };
+    super::lmdb::make(directory.path(), &identity, ROOM).unwrap();
+    fs::write(directory.path().join(journal::FILE), &used).unwrap();
+    let refused = DiskStore::open(directory.path(), "c", 1, ROOM).err();
+    assert!(matches!(&refused, Some(OpenError::Damaged(_, why)) if why.contains("later store")), "{refused:?}");
+    assert!(fs::read(directory.path().join(journal::FILE)).unwrap() == used);
+    fs::remove_file(directory.path().join(journal::FILE)).unwrap();
+    assert_eq!(open(directory.path()).load(), Ok(None));
 }
 
 #[test]

@@ -2,15 +2,18 @@
 
 #![allow(clippy::disallowed_types, reason = "this is where files are")]
 
-use super::OpenError;
+use super::{OpenError, journal};
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// A file that takes room of the disk for marks: it is given up when the disk is full.
+/// A file that takes room of the disk for marks, and for entries without values: it is given up when the disk is full.
 pub(super) const RESERVE: &str = "reserve";
-pub(super) const RESERVE_BYTES: usize = 256 << 10;
+/// A commit of a few pages takes no more.
+pub(super) const LITTLE: usize = 256 << 10;
+/// What the journal holds goes along with whatever is committed, and may take twice as much.
+pub(super) const RESERVE_BYTES: usize = 2 * journal::BYTES + LITTLE;
 
 /// Takes the reserve of the disk, if it was given up. That is also how it is asked whether there is room: no other answer takes in
 /// quotas, reserved blocks and thin volumes.

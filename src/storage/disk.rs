@@ -7,12 +7,13 @@
 
 use super::delta::Delta;
 use super::directory::unusable;
-use super::identity::Identity;
-use super::journal::{self, AppendError, Journal};
+use super::identity::{Identity, StoreId};
+use super::journal::{self, AppendError, Found, Journal};
 use super::lmdb::{self, LmdbStore};
-use super::{CommitError, OpenError, Store, Usage, trees};
+use super::{CommitError, Needs, OpenError, Store, Usage, trees};
 use crate::{Machine, Stored};
 use paxos_model::replica::durable::Durable;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,28 +43,29 @@ impl DiskStore {
         self.under.is_used()
     }
 
-    /// Whether such a record is taken where the store is not known to the byte. It never is where that decides anything.
-    fn is_far_from_full(&self, bytes: u64) -> bool {
+    /// Whether the journal may take a record of so many bytes: only where what the store takes is far from every limit, as it is not known
+    /// exactly then.
+    fn is_far_from_full(&self, record: usize) -> bool {
         let Usage { used, limit } = self.usage();
-        !Usage { used: used + bytes, limit }.is_nearly_full()
+        !Usage { used: used + bytes_in_trees(record), limit }.is_nearly_full()
     }
 
-    /// Writes `value` to the journal. False if it has to go to LMDB.
-    fn append(&mut self, value: &Stored) -> Result<bool, CommitError> {
-        let Some(delta) = self.committed.as_ref().and_then(|before| Delta::of(before, value)) else { return Ok(false) };
-        let record = delta.encode();
-        let bytes = bytes_in_trees(record.len());
-        if !self.is_far_from_full(bytes) || delta.brings_entries() && record.len() > self.journal.room() {
-            return Ok(false);
-        }
-        match self.journal.append(&record) {
+    /// Writes `record` to the journal. False if there is no room in it.
+    fn append(&mut self, record: &[u8]) -> Result<bool, CommitError> {
+        match self.journal.append(record) {
             Ok(()) => {
-                self.ahead += bytes;
+                self.ahead += bytes_in_trees(record.len());
                 Ok(true)
             }
             Err(AppendError::NoRoom) => Ok(false),
             Err(AppendError::Failed(error)) => Err(CommitError::Failed(format!("in its journal: {error}"))),
         }
+    }
+
+    /// The record that makes `value` of what is committed, if it can be said in one.
+    fn record_of(&self, value: &Durable<Machine>) -> Option<(Vec<u8>, bool)> {
+        let delta = Delta::of(self.committed.as_ref()?, value)?;
+        Some((delta.encode(), delta.brings_entries()))
     }
 }
 
@@ -82,10 +84,30 @@ impl Store for DiskStore {
     }
 
     fn commit(&mut self, value: &Stored) -> Result<(), CommitError> {
-        if !self.append(value)? {
-            self.under.commit(value)?;
-            self.journal.restart(self.under.transaction());
-            self.ahead = 0;
+        if self.is_far_from_full(0)
+            && let Some((record, brings_entries)) = self.record_of(value)
+            && self.is_far_from_full(record.len())
+            && (!brings_entries || record.len() <= self.journal.room())
+            && self.append(&record)?
+        {
+            self.committed = Some(value.clone());
+            return Ok(());
+        }
+        let empty = Durable::default();
+        let needs = Needs::of(self.committed.as_deref().unwrap_or(&empty), value);
+        match self.under.commit_what_needs(needs, value) {
+            Ok(()) => {
+                self.journal.restart(self.under.transaction());
+                self.ahead = 0;
+            }
+            // What needs little is to find room as long as there is any.
+            Err(CommitError::Full(why)) if needs <= Needs::Entries => {
+                let Some((record, _)) = self.record_of(value) else { return Err(CommitError::Full(why)) };
+                if !self.append(&record)? {
+                    return Err(CommitError::Full(why));
+                }
+            }
+            Err(error) => return Err(error),
         }
         self.committed = Some(value.clone());
         Ok(())
@@ -109,9 +131,18 @@ fn bytes_in_trees(record: usize) -> u64 {
 /// The journal that continues what is in LMDB, and its records.
 fn open_journal(path: &Path, under: &LmdbStore) -> Result<(Journal, Vec<Vec<u8>>), OpenError> {
     let (store, base) = (under.identity().store, under.transaction());
-    let found = journal::read(path, store, base, false).map_err(|why| damaged(path, &why))?;
+    let found = look_into(path, store, base, false)?;
     let journal = Journal::open(path, store, base, &found).map_err(|error| unusable(path, &error))?;
     Ok((journal, found.records))
+}
+
+/// What in the journal continues `base`.
+fn look_into(path: &Path, store: StoreId, base: u64, is_written: bool) -> Result<Found, OpenError> {
+    let bytes = journal::bytes(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => damaged(path, "it is missing, and with it what was saved last"),
+        _ => unusable(path, &error),
+    })?;
+    journal::read(&bytes, store, base, is_written).map_err(|why| damaged(path, &why))
 }
 
 /// What the records of the journal make of what is `stored` in LMDB.
@@ -134,18 +165,11 @@ fn damaged(path: &Path, why: &str) -> OpenError {
 
 /// Whose store lies in `path`, and what was committed there last. It may be in use; then the last may be missed.
 pub fn peek(path: &Path) -> Result<(Identity, Option<Stored>), OpenError> {
-    const TRIES: u32 = 10;
-    let mut tried = 0;
-    loop {
-        let lmdb::Peeked { identity, stored, transaction, is_in_use } = lmdb::peek(path)?;
+    let (identity, stored, records) = lmdb::peek(path, |identity, transaction, is_in_use| {
         if identity.format < journal::SINCE_FORMAT {
-            return Ok((identity, stored));
+            return Ok(Vec::new());
         }
-        match journal::read(path, identity.store, transaction, is_in_use) {
-            Ok(found) => return Ok((identity, continued(path, stored, found.records)?)),
-            // It went on while it was looked at.
-            Err(_) if is_in_use && tried < TRIES => tried += 1,
-            Err(why) => return Err(damaged(path, &why)),
-        }
-    }
+        Ok(look_into(path, identity.store, transaction, is_in_use)?.records)
+    })?;
+    Ok((identity, continued(path, stored, records)?))
 }

@@ -7,7 +7,7 @@
 //! and has a checksum over all that, the store's number and its place in the file. A crash leaves some sectors of the last record, and in the place
 //! of the others what lay there before: such a record was never told to be durable, and is dropped. Whatever else is found is damage, and the
 //! store is refused: a wrong checksum anywhere, a record that is missing before another, one that continues what is not there. Not found
-//! out is a disk that forgets of the last record what it said was synced, for that looks like a crash.
+//! out is a disk that forgets the last records altogether, which it said were synced: that looks as if they had not been written.
 //!
 //! | bytes of a sector | what |
 //! |---|---|
@@ -32,7 +32,7 @@ use std::path::Path;
 pub(super) const SINCE_FORMAT: u32 = 3;
 /// Its name in the directory of a store.
 pub(super) const FILE: &str = "journal";
-/// How long it is. That much is taken of the disk from the beginning, so that a full disk does not stop it.
+/// How long it is. It is filled from the beginning, so that a full disk does not stop it, but where blocks are written in another place.
 pub(super) const BYTES: usize = 1 << 20;
 /// So much of it is left to records of marks, for which there may be no other room.
 pub(super) const BYTES_FOR_MARKS: usize = 64 << 10;
@@ -48,9 +48,13 @@ pub(super) fn make(directory: &Path) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Whether nothing was ever written to the one in `directory`: then it can be made again.
+/// Whether nothing was ever written to the one in `directory`, or none is there: then it can be made.
 pub(super) fn is_unused(directory: &Path) -> io::Result<bool> {
-    Ok(std::fs::read(directory.join(FILE))?.iter().all(|byte| *byte == 0))
+    match bytes(directory) {
+        Ok(bytes) => Ok(bytes.iter().all(|byte| *byte == 0)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// What a sector tells of itself.
@@ -109,12 +113,13 @@ pub(super) struct Found {
     torn_to: Option<usize>,
 }
 
-/// Reads the records that continue `base` in the journal of `directory`. Of one that `is_written` meanwhile, what is not whole ends it.
-pub(super) fn read(directory: &Path, store: StoreId, base: u64, is_written: bool) -> Result<Found, String> {
-    let bytes = std::fs::read(directory.join(FILE)).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => "it is missing, and with it what was saved last".to_owned(),
-        _ => format!("it cannot be read: {error}"),
-    })?;
+/// What the journal of `directory` holds.
+pub(super) fn bytes(directory: &Path) -> io::Result<Vec<u8>> {
+    std::fs::read(directory.join(FILE))
+}
+
+/// Finds the records that continue `base` in the `bytes` of a journal. Of one that `is_written` meanwhile, what is not whole ends it.
+pub(super) fn read(bytes: &[u8], store: StoreId, base: u64, is_written: bool) -> Result<Found, String> {
     if bytes.len() != BYTES {
         return Err(format!("it has {} bytes, and should have {BYTES}", bytes.len()));
     }
@@ -164,6 +169,11 @@ fn whole(heads: &[Option<Head>], number: usize) -> Option<usize> {
     record.iter().enumerate().all(is_part).then_some(sectors as usize)
 }
 
+/// How many sectors a record takes.
+fn sectors(record: &[u8]) -> usize {
+    record.len().div_ceil(PAYLOAD)
+}
+
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
@@ -193,20 +203,32 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal of `directory`, in which that was `found` to continue `base`. A record that is not whole is wiped out.
+    /// Opens the journal of `directory`, in which that was `found` to continue `base`. A record that is not whole is wiped out. The last that is
+    /// whole is written again: it may have been found in memory alone, where the one who wrote it ended, or failed, before it was synced.
     pub(super) fn open(directory: &Path, store: StoreId, base: u64, found: &Found) -> io::Result<Journal> {
         let file = File::options().write(true).open(directory.join(FILE))?;
-        let (records, end) = (found.records.len() as u32, found.end);
-        let mut closed = false;
+        let last = found.records.last();
+        let before = found.records.len() - usize::from(last.is_some());
+        let end = found.end - last.map_or(0, |last| sectors(last));
+        let (records, closed) = (before as u32, false);
+        let mut journal = Journal { file, store, base, records, end, closed, buffer: Vec::new() };
         if let Some(torn_to) = found.torn_to {
-            tracing::info!(record = records, "a record that a crash cut off is dropped: nobody was told of it");
-            match file.write_all_at(&vec![0; (torn_to - end) * SECTOR], (end * SECTOR) as u64) {
-                Ok(()) => file.sync_data()?,
-                Err(error) if is_full(&error) => closed = true,
-                Err(error) => return Err(error),
+            tracing::info!(record = found.records.len(), "a record that a crash cut off is dropped: nobody was told of it");
+            let zeros = vec![0; (torn_to - found.end) * SECTOR];
+            match journal.file.write_all_at(&zeros, (found.end * SECTOR) as u64) {
+                Err(error) if is_full(&error) => journal.closed = true,
+                written => written?,
             }
         }
-        Ok(Journal { file, store, base, records, end, closed, buffer: Vec::new() })
+        if let Some(last) = last {
+            match journal.append(last) {
+                Err(AppendError::Failed(error)) => return Err(error),
+                Err(AppendError::NoRoom) => (journal.records, journal.end) = (before as u32 + 1, found.end),
+                Ok(()) => {}
+            }
+        }
+        journal.file.sync_data()?;
+        Ok(journal)
     }
 
     /// What is left of it for records that bring entries, in bytes of theirs.
@@ -216,7 +238,7 @@ impl Journal {
 
     /// Writes `record`, of at least one byte, and syncs it.
     pub(super) fn append(&mut self, record: &[u8]) -> Result<(), AppendError> {
-        let sectors = record.len().div_ceil(PAYLOAD);
+        let sectors = sectors(record);
         if self.closed || self.end + sectors > SECTORS {
             return Err(AppendError::NoRoom);
         }
@@ -232,7 +254,10 @@ impl Journal {
             self.closed = true;
             return Err(if is_full(&error) { AppendError::NoRoom } else { AppendError::Failed(error) });
         }
-        self.file.sync_data().map_err(AppendError::Failed)?;
+        if let Err(error) = self.file.sync_data() {
+            self.closed = true;
+            return Err(AppendError::Failed(error));
+        }
         self.end += sectors;
         self.records += 1;
         Ok(())

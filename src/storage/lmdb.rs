@@ -10,7 +10,7 @@
 
 use super::codec::decode;
 use super::directory::{
-    self, LOCK, Lock, RESERVE, RESERVE_BYTES, lacks_room, probe, reserve, reserve_readers, unusable,
+    self, LITTLE, LOCK, Lock, RESERVE, RESERVE_BYTES, lacks_room, probe, reserve, reserve_readers, unusable,
 };
 use super::identity::{FORMAT, Identity};
 use super::trees::{self, IDENTITY, MARKS, Read, STAMP, Trees};
@@ -95,18 +95,25 @@ impl LmdbStore {
         if !path.join(FILE).try_exists().map_err(unusable)? {
             make(path, &Identity::new(cluster, node), bytes_max)?;
         }
-        let mut identity = look_through(path)?;
+        let (mut identity, newest) = look_through(path)?;
         identity.check(path, cluster, node)?;
         reserve_readers(path).map_err(unusable)?;
         // Where there is no room for it now, there may be some later.
         let reserved = reserve(path).is_ok();
         let env = environment(path, Some(bytes_max))?;
+        // Whoever looks at the store keeps what LMDB knows of it in memory, and that may be without the last commit, if its writer was killed
+        // in it. To begin to write sets that right.
+        env.write_txn().map_err(|error| OpenError::Directory(path.into(), error.to_string()))?.abort();
+        let upgrades = u64::from(identity.format < FORMAT);
         if identity.format < FORMAT {
             let from = std::mem::replace(&mut identity.format, FORMAT);
             upgrade(path, &env, &identity, from)?;
         }
         let damaged = |why| OpenError::Damaged(path.into(), why);
         let txn = env.read_txn().map_err(|error| damaged(error.to_string()))?;
+        if txn.id() as u64 != newest + upgrades {
+            return Err(damaged(format!("its last commit is {newest}, and {} is found", txn.id())));
+        }
         let trees = Trees::open(&env, &txn, FORMAT).map_err(damaged)?;
         let used = trees.used(&txn).map_err(|error| damaged(error.to_string()))?;
         let transaction = txn.id() as u64;
@@ -143,7 +150,11 @@ impl LmdbStore {
 }
 
 fn upgrade(path: &Path, env: &Env<WithoutTls>, identity: &Identity, from: u32) -> Result<(), OpenError> {
-    // Before it is said to belong to the store, and once more where that was not said.
+    // Before it is said to belong to the store. One that is there was made when that was not said any more.
+    if !journal::is_unused(path).map_err(|error| unusable(path, &error))? {
+        let why = format!("a {} is there that belongs to a later store", journal::FILE);
+        return Err(OpenError::Damaged(path.into(), why));
+    }
     journal::make(path).and_then(|()| sync(path)).map_err(|error| unusable(path, &error))?;
     let failed = |error| match commit_error(path, error) {
         CommitError::Full(why) => OpenError::NoRoom(path.into(), why),
@@ -169,8 +180,41 @@ impl Store for LmdbStore {
     }
 
     fn commit(&mut self, value: &Stored) -> Result<(), CommitError> {
+        let empty = Durable::default();
+        let needs = Needs::of(self.committed.as_deref().unwrap_or(&empty), value);
+        self.commit_what_needs(needs, value)
+    }
+
+    fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    fn has_room(&mut self) -> bool {
+        let room = match &self.lack {
+            None | Some(Lack::Other) => true,
+            // A little is enough: values may be refused anew, but what makes room for them must not be.
+            Some(Lack::Values) => {
+                let little = (LITTLE as u64).min(self.usage.limit / 40);
+                self.usage.used + little <= self.usage.limit
+            }
+            // Not the reserve alone, which was just given up; or what was given up within the file.
+            Some(Lack::Disk { inside, bytes }) => {
+                self.inside() >= inside + bytes || probe(&self.path, RESERVE_BYTES as u64 + bytes).is_ok()
+            }
+        };
+        if room {
+            self.reserved = reserve(&self.path).is_ok();
+            self.lack = None;
+        }
+        room
+    }
+}
+
+impl LmdbStore {
+    /// Makes `value` durable, all of it or none, which brings what `needs` so much room: what was durable before, wherever, brings nothing.
+    pub(super) fn commit_what_needs(&mut self, needs: Needs, value: &Stored) -> Result<(), CommitError> {
         let mut bytes = 0;
-        let Err(failure) = self.try_commit(value, &mut bytes) else {
+        let Err(failure) = self.try_commit(needs, value, &mut bytes) else {
             self.keep_reserve();
             return Ok(());
         };
@@ -198,41 +242,14 @@ impl Store for LmdbStore {
         Err(error)
     }
 
-    fn usage(&self) -> Usage {
-        self.usage
-    }
-
-    fn has_room(&mut self) -> bool {
-        let room = match &self.lack {
-            None | Some(Lack::Other) => true,
-            // A little is enough: values may be refused anew, but what makes room for them must not be.
-            Some(Lack::Values) => {
-                let little = (RESERVE_BYTES as u64).min(self.usage.limit / 40);
-                self.usage.used + little <= self.usage.limit
-            }
-            // Not the reserve alone, which was just given up; or what was given up within the file.
-            Some(Lack::Disk { inside, bytes }) => {
-                self.inside() >= inside + bytes || probe(&self.path, RESERVE_BYTES as u64 + bytes).is_ok()
-            }
-        };
-        if room {
-            self.reserved = reserve(&self.path).is_ok();
-            self.lack = None;
-        }
-        room
-    }
-}
-
-impl LmdbStore {
     /// Leaves in `bytes` how many it wrote.
-    fn try_commit(&mut self, value: &Stored, bytes: &mut u64) -> Result<(), Failure> {
+    fn try_commit(&mut self, needs: Needs, value: &Stored, bytes: &mut u64) -> Result<(), Failure> {
         let mut txn = self.env.write_txn()?;
         let empty = Durable::default();
         let before = self.committed.as_deref().unwrap_or(&empty);
         let second;
         (second, *bytes) = self.trees.write(&mut txn, (before, self.second), value)?;
         let used = self.trees.used(&txn)?;
-        let needs = Needs::of(before, value);
         let limit = match needs {
             Needs::Values => self.usage.limit_of_values(),
             // Without these nothing would ever be let go of. The map is larger than that.
@@ -299,7 +316,7 @@ pub(super) fn make(path: &Path, identity: &Identity, bytes_max: usize) -> Result
             return Err(OpenError::Damaged(path.into(), why));
         }
     }
-    if bytes_max < RESERVE_BYTES {
+    if bytes_max < LITTLE {
         return Err(OpenError::NoRoom(path.into(), "its configured size is too small".into()));
     }
     let place = tempfile::Builder::new().prefix("new-").tempdir_in(path).map_err(directory)?;
@@ -340,8 +357,8 @@ fn sync(directory: &Path) -> std::io::Result<()> {
     fs::File::open(directory)?.sync_all()
 }
 
-/// Looks at every page of the store in `path`, and returns whose it is. Nothing is written or mapped.
-fn look_through(path: &Path) -> Result<Identity, OpenError> {
+/// Looks at every page of the store in `path`, and returns whose it is, and the number of the last transaction. Nothing is written or mapped.
+fn look_through(path: &Path) -> Result<(Identity, u64), OpenError> {
     let file = fs::File::open(path.join(FILE)).map_err(|error| OpenError::Directory(path.into(), error.to_string()))?;
     let damaged = |why: String| OpenError::Damaged(path.into(), format!("{FILE}: {why}"));
     let [newest, before] = pages::look_through(&file).map_err(damaged)?;
@@ -362,7 +379,7 @@ fn look_through(path: &Path) -> Result<Identity, OpenError> {
     if identity.format <= FORMAT && !newest.meta.keys().all(|key| known(key)) {
         return Err(damaged("a record of meta has an unknown name".into()));
     }
-    Ok(identity)
+    Ok((identity, newest.transaction))
 }
 
 fn identity_in(path: &Path, record: Option<&[u8]>) -> Result<Identity, OpenError> {
@@ -391,26 +408,19 @@ pub(super) fn map(path: &Path, bytes_max: Option<usize>) -> heed::Result<Env<Wit
     unsafe { options.open(path) }
 }
 
-/// What is found in a store.
-pub(super) struct Peeked {
-    /// Whose it is.
-    pub(super) identity: Identity,
-    /// What was committed last.
-    pub(super) stored: Option<Stored>,
-    /// The number of that transaction.
-    pub(super) transaction: u64,
-    /// Whether another process may write it meanwhile.
-    pub(super) is_in_use: bool,
-}
-
-/// Looks at the store in `path`. It may be in use.
-pub(super) fn peek(path: &Path) -> Result<Peeked, OpenError> {
+/// Looks at the store in `path`: whose it is, and what was committed last. It may be in use. `beside` looks at what continues that transaction,
+/// as soon as it is known which one it is and whether others may write meanwhile; if they did, that may have failed, and is tried again.
+pub(super) fn peek<T>(
+    path: &Path,
+    beside: impl Fn(&Identity, u64, bool) -> Result<T, OpenError>,
+) -> Result<(Identity, Option<Stored>, T), OpenError> {
+    const TRIES: u32 = 100;
     if !path.join(FILE).is_file() {
         return Err(OpenError::Directory(path.into(), "there is no store in it".into()));
     }
     let is_in_use = directory::is_in_use(path);
     let looked = match look_through(path) {
-        Ok(identity) => Some(identity),
+        Ok((identity, _)) => Some(identity),
         // Whoever writes it has looked through it, and writes pages while they are looked at.
         Err(OpenError::Damaged(..)) if is_in_use => None,
         Err(error) => return Err(error),
@@ -430,9 +440,18 @@ pub(super) fn peek(path: &Path) -> Result<Peeked, OpenError> {
     newer(&identity)?;
     let trees = Trees::open(&env, &txn, identity.format).map_err(damaged)?;
     txn.commit().map_err(|error| damaged(error.to_string()))?;
-    let (read, transaction) = read(path, &env, &trees)?;
-    let stored = read.map(|(value, _)| Arc::new(value));
-    Ok(Peeked { identity, stored, transaction, is_in_use })
+    let mut tries = 0;
+    let (txn, beside) = loop {
+        let txn = env.read_txn().map_err(|error| damaged(error.to_string()))?;
+        match beside(&identity, txn.id() as u64, is_in_use) {
+            Ok(found) => break (txn, found),
+            Err(_) if is_in_use && tries < TRIES => tries += 1,
+            Err(_) if is_in_use => return Err(OpenError::InUse(path.into())),
+            Err(error) => return Err(error),
+        }
+    };
+    let stored = trees.read(&txn).map_err(damaged)?.map(|(value, _)| Arc::new(value));
+    Ok((identity, stored, beside))
 }
 
 /// What was committed last, and the number of that transaction.

@@ -319,7 +319,7 @@ impl Drop for Disk {
 
 #[test]
 fn a_full_disk_is_told_and_nothing_is_lost() {
-    let Some(disk) = Disk::new(8 << 10) else { return };
+    let Some(disk) = Disk::new(12 << 10) else { return };
     let path = disk.0.path().join("node");
     let mut store = open(&path);
     store.load().unwrap();
@@ -327,8 +327,8 @@ fn a_full_disk_is_told_and_nothing_is_lost() {
     store.commit(&saved).unwrap();
     disk.fill(64);
     let mut large = Durable::clone(&saved);
-    // The journal has no room for it either.
-    large.log.insert(11, entry(11, 1 << 20));
+    // More than the journal and the reserve together.
+    large.log.insert(11, entry(11, 4 << 20));
     let large = Arc::new(large);
     for _ in 0..3 {
         let full = store.commit(&large);
@@ -339,9 +339,15 @@ fn a_full_disk_is_told_and_nothing_is_lost() {
     marks.incarnation += 1;
     let marks = Arc::new(marks);
     store.commit(&marks).expect("there is room for a little");
+    let mut marks = Durable::clone(&marks);
+    // More than the journal takes.
+    for _ in 0..3000 {
+        marks.incarnation += 1;
+        store.commit(&Arc::new(marks.clone())).expect("there is room for a little, again and again");
+    }
     drop(store);
     let mut store = open(&path);
-    assert_eq!(store.load(), Ok(Some(marks)), "it opens on a full disk");
+    assert_eq!(store.load(), Ok(Some(Arc::new(marks))), "it opens on a full disk");
     disk.free();
     store.commit(&large).unwrap();
     assert_eq!(store.load(), Ok(Some(large)));
@@ -349,9 +355,9 @@ fn a_full_disk_is_told_and_nothing_is_lost() {
 
 #[test]
 fn a_store_that_cannot_be_made_on_a_full_disk_is_made_when_there_is_room() {
-    let Some(disk) = Disk::new(2 << 10) else { return };
+    let Some(disk) = Disk::new(4 << 10) else { return };
     let path = disk.0.path().join("node");
-    for room in [0, 4, 8, 12, 16, 20, 28, 500, 1024, 1024 + 16] {
+    for room in [0, 4, 8, 12, 16, 20, 28, 500, 1024, 1024 + 16, 2000] {
         disk.fill(room);
         if let Some(refused) = DiskStore::open(&path, "c", 1, ROOM).err() {
             assert!(matches!(refused, OpenError::NoRoom(..)), "{refused:?}");
@@ -363,7 +369,7 @@ fn a_store_that_cannot_be_made_on_a_full_disk_is_made_when_there_is_room() {
 
 #[test]
 fn a_read_only_directory_is_refused() {
-    let Some(disk) = Disk::new(2 << 10) else { return };
+    let Some(disk) = Disk::new(4 << 10) else { return };
     let path = disk.0.path().join("node");
     drop(open(&path));
     disk.run("mount", &["-o", "remount,ro"]).unwrap();

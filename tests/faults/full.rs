@@ -253,7 +253,7 @@ impl Drop for Disk {
 #[test]
 fn on_a_full_disk_a_node_reads_on_and_writes_again_when_there_is_room() {
     let disk = Disk(tempfile::tempdir().unwrap());
-    if !disk.run("mount", &["-t", "tmpfs", "-o", "size=3m", "tmpfs"]) {
+    if !disk.run("mount", &["-t", "tmpfs", "-o", "size=7m", "tmpfs"]) {
         let _ = writeln!(std::io::stderr(), "SKIPPED: no file system can be mounted here");
         return;
     }

@@ -132,10 +132,15 @@ static ssize_t hold(int file, const struct iovec *from, int pieces, off64_t at) 
 /* Writes some of the sectors at once; which ones, nobody can tell. */
 static void tear(int file, const char *from, size_t count, off64_t at) {
     REAL(ssize_t, "pwrite64", int, const void *, size_t, off64_t);
-    static uint32_t drawn = 1;
+    static uint64_t drawn;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    uint64_t draw = __atomic_add_fetch(&drawn, 0x9e3779b97f4a7c15, __ATOMIC_RELAXED) + now.tv_nsec;
     for (size_t sector = 0; sector + 512 <= count; sector += 512) {
-        uint32_t draw = __atomic_add_fetch(&drawn, 0x9e3779b9, __ATOMIC_RELAXED);
-        if (draw >> 16 & 1 && real(file, from + sector, 512, at + sector) != 512) return;
+        draw = (draw ^ draw >> 30) * 0xbf58476d1ce4e5b9;
+        draw = (draw ^ draw >> 27) * 0x94d049bb133111eb;
+        draw ^= draw >> 31;
+        if (draw >> 32 & 1 && real(file, from + sector, 512, at + sector) != 512) return;
     }
 }
 
