@@ -1,10 +1,10 @@
 //! What a commit costs: what a follower saved, slot after slot, is committed to stores on the disk, to several at a time.
 
-use crate::lockstep::Measured;
 use crate::{Failure, cpu};
 use paxos::Stored;
 use paxos::storage::Store;
 use paxos::storage::disk::DiskStore;
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
@@ -25,15 +25,13 @@ pub(crate) struct Commit {
     pub(crate) longest: f64,
 }
 
-/// Commits what was saved of slots of such a size to `stores` new stores in `directory`, at the same time.
-pub(crate) fn measure(
-    directory: &Path,
-    stores: usize,
-    measured: &Measured,
-    slot_bytes: usize,
-) -> Result<Commit, Failure> {
-    let most = (BYTES / slot_bytes).max(COMMITS_MIN).min(measured.saved.len() - 1);
-    let saved = &measured.saved[measured.saved.len() - 1 - most..];
+/// How many values are worth keeping that differ by so many bytes: the first is where a store begins.
+pub(crate) fn kept(slot_bytes: usize) -> usize {
+    (BYTES / slot_bytes).max(COMMITS_MIN) + 1
+}
+
+/// Commits what was saved to `stores` new stores in `directory`, at the same time.
+pub(crate) fn measure(directory: &Path, stores: usize, saved: &VecDeque<Stored>) -> Result<Commit, Failure> {
     let directory = tempfile::tempdir_in(directory)?;
     let mut opened = Vec::new();
     for node in 0..stores {
@@ -45,8 +43,7 @@ pub(crate) fn measure(
     }
     let begin = Barrier::new(stores);
     let times = thread::scope(|scope| {
-        let works: Vec<_> =
-            opened.iter_mut().map(|store| scope.spawn(|| commit_all(store, &saved[1..], &begin))).collect();
+        let works: Vec<_> = opened.iter_mut().map(|store| scope.spawn(|| commit_all(store, saved, &begin))).collect();
         let ended = works.into_iter().map(|work| work.join().map_err(|_| "a store panicked")?);
         ended.collect::<Result<Vec<_>, Failure>>()
     })?;
@@ -62,12 +59,12 @@ pub(crate) fn measure(
     })
 }
 
-/// Commits them, and returns how long each took, and the processor time of all.
-fn commit_all(store: &mut DiskStore, saved: &[Stored], begin: &Barrier) -> Result<(Vec<f64>, f64), Failure> {
+/// Commits all but the first, and returns how long each took, and the processor time of all.
+fn commit_all(store: &mut DiskStore, saved: &VecDeque<Stored>, begin: &Barrier) -> Result<(Vec<f64>, f64), Failure> {
     begin.wait();
     let before = cpu::of_thread()?;
     let mut times = Vec::with_capacity(saved.len());
-    for value in saved {
+    for value in saved.iter().skip(1) {
         let begin = Instant::now();
         store.commit(value)?;
         times.push(begin.elapsed().as_secs_f64());

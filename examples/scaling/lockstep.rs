@@ -1,7 +1,6 @@
 //! What the steps of leader and followers cost: the loops of a whole cluster driven by one thread, slot by slot, with stores in memory, so
 //! that each phase of a slot is timed by itself and nothing waits for anything.
 
-use crate::Failure;
 use crate::line::Line;
 use crate::load::TIMEOUT_MS;
 use crate::peers::Gathered;
@@ -14,9 +13,9 @@ use paxos::storage::memory::MemoryStore;
 use paxos::transport::codec;
 use paxos::{Msg, Outcome, Stored};
 use stateright::actor::Id;
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -40,30 +39,11 @@ pub(crate) struct Steps {
 
 const PHASES: usize = 8;
 
-/// The mean of each phase for slots of `count` operations, and what a follower saved after each slot.
+/// The mean of each phase for slots of `count` operations, and what a follower saved in the last of them.
 pub(crate) struct Measured {
     pub(crate) count: usize,
     phases: [f64; PHASES],
-    pub(crate) saved: Vec<Stored>,
-}
-
-impl Measured {
-    /// The phases together, in seconds.
-    fn time(&self) -> f64 {
-        self.phases[..PHASES - 1].iter().sum()
-    }
-}
-
-/// By how much steps take longer while every one of the processors takes some: they share caches and memory, if not more.
-pub(crate) fn crowding(processors: usize, slots: usize) -> Result<f64, Failure> {
-    let time = || measure(3, 64, 32, slots).time();
-    let alone = time();
-    thread::scope(|scope| {
-        let works: Vec<_> = (0..processors).map(|_| scope.spawn(time)).collect();
-        let times = works.into_iter().map(|work| work.join().map_err(|_| "a step panicked".into()));
-        let times = times.collect::<Result<Vec<f64>, Failure>>()?;
-        Ok(times.iter().sum::<f64>() / times.len() as f64 / alone)
-    })
+    pub(crate) saved: VecDeque<Stored>,
 }
 
 impl Steps {
@@ -163,8 +143,8 @@ impl Group {
         (0..count).map(begin).collect()
     }
 
-    /// Writes `count` values of so many bytes in one slot; adds what its phases took, and what a follower saved.
-    fn slot(&mut self, count: usize, value_bytes: usize, total: &mut Measured) {
+    /// Writes `count` values of so many bytes in one slot; adds what its phases took, and what a follower saved, of which the last `kept` are kept.
+    fn slot(&mut self, count: usize, value_bytes: usize, kept: usize, total: &mut Measured) {
         let now = self.now;
         let requests: Vec<_> = (0..count as u64).map(|at| write(self.written + at, value_bytes)).collect();
         self.written += count as u64;
@@ -188,6 +168,9 @@ impl Group {
         let each = 1.0 / self.followers.len() as f64;
         let (votes, vote) = timed(|| deliver(&mut self.followers, accepts, now));
         total.saved.extend(self.followers[0].store.load().expect("a store in memory does not fail"));
+        while total.saved.len() > kept {
+            total.saved.pop_front();
+        }
         let (heartbeats, decide) = timed(|| deliver(std::slice::from_mut(&mut self.leader), votes, now));
         let (acks, learn) = timed(|| deliver(&mut self.followers, heartbeats, now));
         let (_, heard) = timed(|| deliver(std::slice::from_mut(&mut self.leader), acks, now));
@@ -218,12 +201,12 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
     (done, begin.elapsed().as_secs_f64())
 }
 
-/// Measures the phases of `slots` slots, each of `count` writes, in a cluster of so many nodes.
-pub(crate) fn measure(nodes: usize, count: usize, value_bytes: usize, slots: usize) -> Measured {
+/// Measures the phases of `slots` slots, each of `count` writes, in a cluster of so many nodes. Of what a follower saved the last `kept` are kept.
+pub(crate) fn measure(nodes: usize, count: usize, value_bytes: usize, slots: usize, kept: usize) -> Measured {
     let mut group = Group::new(nodes);
-    let mut total = Measured { count, phases: [0.0; PHASES], saved: Vec::new() };
+    let mut total = Measured { count, phases: [0.0; PHASES], saved: VecDeque::new() };
     for _ in 0..slots {
-        group.slot(count, value_bytes, &mut total);
+        group.slot(count, value_bytes, kept, &mut total);
     }
     total.phases.iter_mut().for_each(|sum| *sum /= slots as f64);
     total

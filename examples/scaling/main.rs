@@ -1,7 +1,7 @@
 //! How throughput follows from what the stages cost: `spec/scaling.md`.
 //!
 //! ```bash
-//! cargo run --release --example scaling               # three minutes
+//! cargo run --release --example scaling               # two minutes
 //! cargo run --release --example scaling -- --quick    # less than one: fewer cells, shorter
 //! ```
 //!

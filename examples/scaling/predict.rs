@@ -58,14 +58,17 @@ struct Group {
 }
 
 /// How long a group takes from its proposal until its clients have asked again, in seconds: the parts with their names.
-fn in_turn(costs: &Costs, setting: &Setting, size: f64) -> [(&'static str, f64); 4] {
+fn in_turn(costs: &Costs, setting: &Setting, size: f64) -> [(&'static str, f64); 5] {
     let steps = costs.steps[&(setting.nodes, setting.value)];
     let (commits, together) = (commits(costs, setting), setting.place == Place::Together);
+    let [idle, busy] = costs.wake;
     let chain = [steps.propose, steps.encode, steps.decode, steps.vote, steps.decide];
-    let chain = chain.iter().map(|line| line.at(size)).sum::<f64>() + size * costs.ask;
+    // Here one thread asks; where clients come over HTTP all processors take them.
+    let asking = size * if together { costs.ask } else { costs.http[&setting.value] / setting.cores };
+    let chain = chain.iter().map(|line| line.at(size)).sum::<f64>();
     // Here the same processors do what else there is to do for the group.
-    let in_chain = chain + commits.cpu.at(size) + WAKES * costs.wake.cpu;
-    let others = if together { (work(costs, setting, size) - in_chain).max(0.0) / setting.cores } else { 0.0 };
+    let in_chain = chain + asking + commits.cpu.at(size) + WAKES * busy.cpu;
+    let rest = if together { (work(costs, setting, size) - in_chain).max(0.0) / setting.cores } else { 0.0 };
     // Here who waits for the delay to be over wakes late.
     let beside = match setting.place {
         Place::Together if setting.round_trip == 0.0 => 0.0,
@@ -73,12 +76,14 @@ fn in_turn(costs: &Costs, setting: &Setting, size: f64) -> [(&'static str, f64);
         Place::Apart => 2.0 * costs.socket.time,
     };
     // A vote may find the disk at another commit, and then waits for half of it in the mean.
-    let commit = commits.time.at(size) * if setting.pipeline > 1 { 1.5 } else { 1.0 };
+    let shared = setting.pipeline > 1 && setting.asks > 1;
+    let commit = commits.time.at(size) * if shared { 1.5 } else { 1.0 };
     [
         ("round trip", setting.round_trip + beside),
         ("commit", commit),
-        ("steps in turn", chain + WAKES * costs.wake.time),
-        ("processors", others),
+        ("steps in turn", chain + WAKES * idle.time),
+        ("clients", asking),
+        ("processors", rest),
     ]
 }
 
@@ -87,17 +92,19 @@ fn work(costs: &Costs, setting: &Setting, size: f64) -> f64 {
     let steps = costs.steps[&(setting.nodes, setting.value)];
     let (nodes, others) = (setting.nodes as f64, setting.nodes as f64 - 1.0);
     let commit = commits(costs, setting).cpu.at(size);
+    let [_, busy] = costs.wake;
     let leads = steps.propose.at(size) + steps.own_vote.at(size) + steps.decide.at(size) + steps.encode.at(size);
-    let work = if setting.place == Place::Together {
+    if setting.place == Place::Together {
         let follows = steps.vote.at(size) + steps.learn.at(size) + steps.decode.at(size);
         // Each node's disk and then its loop; for each message a link and a loop; the leader's loop and the client.
         let wakes = 2.0 * nodes + 2.0 * MESSAGES * others + 2.0;
-        leads + others * follows + nodes * commit + wakes * costs.wake.cpu + size * costs.ask
+        leads + others * follows + nodes * commit + wakes * busy.cpu + size * costs.ask
     } else {
         let messages = MESSAGES * others * costs.socket.cpu;
-        leads + commit + 4.0 * costs.wake.cpu + messages + size * costs.http[&setting.value]
-    };
-    work * costs.crowding
+        // Its loop for requests, for votes and for the disk, and the disk.
+        let wakes = 4.0;
+        leads + commit + wakes * busy.cpu + messages + size * costs.http[&setting.value]
+    }
 }
 
 fn commits(costs: &Costs, setting: &Setting) -> Commits {
@@ -136,7 +143,7 @@ pub(crate) fn predict(costs: &Costs, setting: &Setting) -> Prediction {
     let steps = costs.steps[&(setting.nodes, setting.value)];
     let parts = in_turn(costs, setting, size);
     let time: f64 = parts.iter().map(|(_, time)| time).sum();
-    let longest = parts.iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("there are four").0;
+    let longest = parts.iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("there are some").0;
     // Of one thread, which takes the leader's steps.
     let leads = steps.propose.at(size) + steps.own_vote.at(size) + steps.decide.at(size);
     let under_way = size * count;

@@ -4,6 +4,7 @@ use crate::commits::{self, Commit};
 use crate::line::Line;
 use crate::lockstep::{self, Measured, Steps};
 use crate::threads::{self, Hop};
+use crate::write::KEY_BYTES;
 use crate::{Failure, asks, http};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,14 +33,12 @@ pub(crate) struct Costs {
     pub(crate) commits: BTreeMap<(usize, usize), Commits>,
     /// Processor time of a request within the process that needs no slot, in seconds.
     pub(crate) ask: f64,
-    /// To wake another thread.
-    pub(crate) wake: Hop,
+    /// To wake another thread: where processors are idle, and where all are busy.
+    pub(crate) wake: [Hop; 2],
     /// Over a socket.
     pub(crate) socket: Hop,
     /// How late a thread wakes, in seconds.
     pub(crate) lateness: f64,
-    /// By how much steps take longer while all processors take some.
-    pub(crate) crowding: f64,
     /// Processor time of an HTTP request, in seconds, by length of values.
     pub(crate) http: BTreeMap<usize, f64>,
 }
@@ -49,42 +48,43 @@ pub(crate) fn measure(directory: &Path, quick: bool) -> Result<Costs, Failure> {
     let slots = if quick { 260 } else { 520 };
     let time = Duration::from_millis(if quick { 500 } else { 1500 });
     let (mut steps, mut commits) = (BTreeMap::new(), BTreeMap::new());
-    let mut single = Vec::new();
+    let mut told = Vec::new();
     for value in VALUES {
         for nodes in NODES {
-            let measured: Vec<Measured> =
-                COUNTS.iter().map(|count| lockstep::measure(nodes, *count, value, slots)).collect();
-            let of_nodes = Steps::through(&measured);
-            steps.insert((nodes, value), of_nodes);
+            let measure = |count: &usize| {
+                let kept = commits::kept(count * (KEY_BYTES + value));
+                lockstep::measure(nodes, *count, value, slots, kept)
+            };
+            let measured: Vec<Measured> = COUNTS.iter().map(measure).collect();
+            steps.insert((nodes, value), Steps::through(&measured));
             for stores in [1, nodes] {
                 if commits.contains_key(&(stores, value)) {
                     continue;
                 }
                 let mut found = Vec::new();
                 for slot in &measured {
-                    let bytes = of_nodes.bytes.at(slot.count as f64) as usize;
-                    found.push((slot.count as f64, commits::measure(directory, stores, slot, bytes)?));
+                    found.push((slot.count as f64, commits::measure(directory, stores, &slot.saved)?));
                 }
                 let line =
                     |of: fn(&Commit) -> f64| Line::through(&found.iter().map(|(x, c)| (*x, of(c))).collect::<Vec<_>>());
                 commits.insert((stores, value), Commits { time: line(|c| c.time), cpu: line(|c| c.cpu) });
-                single.extend(found.into_iter().map(|(count, commit)| (value, stores, count, commit)));
+                told.extend(found.into_iter().map(|(count, commit)| (value, stores, count, commit)));
             }
         }
     }
+    let busy = 2 * thread::available_parallelism()?.get();
     let http = VALUES.into_iter().zip(http::measure(&VALUES, time)?).collect();
     let costs = Costs {
         steps,
         commits,
         ask: asks::measure(time)?,
-        wake: threads::wake(time)?,
+        wake: [threads::wake(1, time)?, threads::wake(busy, time)?],
         socket: threads::socket(time)?,
-        crowding: lockstep::crowding(thread::available_parallelism()?.get(), slots)?,
         lateness: threads::lateness(400),
         http,
     };
     print(&costs);
-    print_commits(&single);
+    print_commits(&told);
     Ok(costs)
 }
 
@@ -102,10 +102,11 @@ fn print(costs: &Costs) {
     }
     println!("\nBetween threads and processes:\n");
     println!("| stage | time, µs | processor, µs |\n|---|---|---|");
-    println!("| to wake another thread | {:.1} | {:.1} |", costs.wake.time * 1e6, costs.wake.cpu * 1e6);
+    for (told, hop) in ["idle", "busy"].into_iter().zip(costs.wake) {
+        println!("| to wake another thread, processors {told} | {:.1} | {:.1} |", hop.time * 1e6, hop.cpu * 1e6);
+    }
     println!("| over a socket | {:.1} | {:.1} |", costs.socket.time * 1e6, costs.socket.cpu * 1e6);
     println!("| lateness of a thread that waits for a moment | {:.1} | |", costs.lateness * 1e6);
-    println!("| steps while all processors take some, times as long | {:.2} | |", costs.crowding);
     println!("| a request within the process | | {:.1} |", costs.ask * 1e6);
     for (value, cpu) in &costs.http {
         println!("| an HTTP request, value of {value} B | | {:.1} |", cpu * 1e6);

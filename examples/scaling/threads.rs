@@ -1,4 +1,4 @@
-//! What it costs to wake another thread, to send it over a socket, and how late a thread wakes that waits for a moment.
+//! What it costs to wake another thread, to send something over a socket, and how late a thread wakes that waits for a moment.
 
 use crate::{Failure, cpu};
 use crossbeam_channel::at;
@@ -15,21 +15,21 @@ pub(crate) struct Hop {
     pub(crate) cpu: f64,
 }
 
-/// Does `there_and_back` over and over for `time`.
-fn measure(time: Duration, mut there_and_back: impl FnMut() -> Result<(), Failure>) -> Result<Hop, Failure> {
-    let (begin, before) = (Instant::now(), cpu::of_process()?);
-    let mut hops = 0.0;
-    while begin.elapsed() < time {
-        there_and_back()?;
-        hops += 2.0;
-    }
-    Ok(Hop { time: begin.elapsed().as_secs_f64() / hops, cpu: (cpu::of_process()? - before) / hops })
+/// To a thread that sleeps until it is woken; by so many pairs of threads at the same time. With more pairs than processors none of these is ever idle,
+/// and waking costs less: none has to be woken itself.
+pub(crate) fn wake(pairs: usize, time: Duration) -> Result<Hop, Failure> {
+    let before = cpu::of_process()?;
+    let hops: f64 = thread::scope(|scope| {
+        let pairs: Vec<_> = (0..pairs).map(|_| scope.spawn(|| wake_each_other(time))).collect();
+        pairs.into_iter().map(|pair| pair.join().map_err(|_| "a thread panicked")).sum::<Result<f64, _>>()
+    })?;
+    Ok(Hop { time: time.as_secs_f64() * pairs as f64 / hops, cpu: (cpu::of_process()? - before) / hops })
 }
 
-/// To a thread that sleeps until it is woken.
-pub(crate) fn wake(time: Duration) -> Result<Hop, Failure> {
+/// This thread and another wake each other in turns for `time`. Returns how often.
+fn wake_each_other(time: Duration) -> f64 {
     let (turn, done) = (AtomicBool::new(false), AtomicBool::new(false));
-    let main = thread::current();
+    let this = thread::current();
     // Waits until `turn` is as told; a thread may wake without a reason.
     let wait = |told| {
         while turn.load(Ordering::Acquire) != told && !done.load(Ordering::Acquire) {
@@ -41,18 +41,20 @@ pub(crate) fn wake(time: Duration) -> Result<Hop, Failure> {
             while !done.load(Ordering::Acquire) {
                 wait(true);
                 turn.store(false, Ordering::Release);
-                main.unpark();
+                this.unpark();
             }
         });
-        let hop = measure(time, || {
+        let begin = Instant::now();
+        let mut hops = 0.0;
+        while begin.elapsed() < time {
             turn.store(true, Ordering::Release);
             other.thread().unpark();
             wait(false);
-            Ok(())
-        });
+            hops += 2.0;
+        }
         done.store(true, Ordering::Release);
         other.thread().unpark();
-        hop
+        hops
     })
 }
 
@@ -68,13 +70,17 @@ pub(crate) fn socket(time: Duration) -> Result<Hop, Failure> {
         while back.read_exact(&mut message).is_ok() && back.write_all(&message).is_ok() {}
     });
     let mut message = [0; 100];
-    let hop = measure(time, || {
+    let (begin, before) = (Instant::now(), cpu::of_process()?);
+    let mut hops = 0.0;
+    while begin.elapsed() < time {
         there.write_all(&message)?;
-        Ok(there.read_exact(&mut message)?)
-    });
+        there.read_exact(&mut message)?;
+        hops += 2.0;
+    }
+    let hop = Hop { time: begin.elapsed().as_secs_f64() / hops, cpu: (cpu::of_process()? - before) / hops };
     drop(there);
     other.join().map_err(|_| "the other thread panicked")?;
-    hop
+    Ok(hop)
 }
 
 /// How much later than asked a thread wakes, in seconds: the mean.
