@@ -156,7 +156,9 @@ pub(super) fn read(directory: &Path, store: StoreId, base: u64, is_written: bool
 fn whole(heads: &[Option<Head>], number: usize) -> Option<usize> {
     let sectors = heads.first().copied().flatten()?.sectors;
     let is_part = |(place, head): (usize, &Option<Head>)| {
-        head.is_some_and(|head| (head.record as usize, head.place as usize, head.sectors) == (number, place, sectors))
+        head.is_some_and(|head| {
+            (head.record as usize, head.place as usize, head.sectors) == (number, place, sectors)
+        })
     };
     let record = heads.get(..sectors as usize)?;
     record.iter().enumerate().all(is_part).then_some(sectors as usize)
@@ -194,10 +196,7 @@ impl Journal {
         let file = File::options().write(true).open(directory.join(FILE)).map_err(told)?;
         let mut closed = false;
         if let Some(torn_to) = found.torn_to {
-            tracing::info!(
-                record = found.records.len(),
-                "a record that a crash cut off is dropped: nobody was told of it"
-            );
+            tracing::info!(record = found.records.len(), "a record that a crash cut off is dropped: nobody was told of it");
             let wiped = file.write_all_at(&vec![0; (torn_to - found.end) * SECTOR], (found.end * SECTOR) as u64);
             closed = wiped.and_then(|()| file.sync_data()).is_err();
         }
