@@ -165,9 +165,7 @@ pub(super) fn read(bytes: &[u8], store: StoreId, base: u64, is_written: bool) ->
 fn whole(heads: &[Option<Head>], number: usize) -> Option<usize> {
     let sectors = heads.first().copied().flatten()?.sectors;
     let is_part = |(place, head): (usize, &Option<Head>)| {
-        head.is_some_and(|head| {
-            (head.record as usize, head.place as usize, head.sectors) == (number, place, sectors)
-        })
+        head.is_some_and(|head| (head.record as usize, head.place as usize, head.sectors) == (number, place, sectors))
     };
     let record = heads.get(..sectors as usize)?;
     record.iter().enumerate().all(is_part).then_some(sectors as usize)
@@ -217,7 +215,10 @@ impl Journal {
         let (records, closed) = (before as u32, false);
         let mut journal = Journal { file, store, base, records, end, closed, buffer: Vec::new() };
         if let Some(torn_to) = found.torn_to {
-            tracing::info!(record = found.records.len(), "a record that a crash cut off is dropped: nobody was told of it");
+            tracing::info!(
+                record = found.records.len(),
+                "a record that a crash cut off is dropped: nobody was told of it"
+            );
             let zeros = vec![0; (torn_to - found.end) * SECTOR];
             match journal.file.write_all_at(&zeros, (found.end * SECTOR) as u64) {
                 Err(error) if is_full(&error) => journal.closed = true,

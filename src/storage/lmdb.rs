@@ -349,7 +349,9 @@ pub(super) fn make(path: &Path, identity: &Identity, bytes_max: usize) -> Result
         directory(error)
     })?;
     sync(path).map_err(directory)?;
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), |parent| sync(parent).map_err(directory))
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .map_or(Ok(()), |parent| sync(parent).map_err(directory))
 }
 
 /// Makes durable which files a directory has.

@@ -3,8 +3,8 @@
 use crate::peers::Gathered;
 use paxos::Stored;
 use paxos::node::Outlet;
-use paxos::storage::identity::Identity;
 use paxos::storage::disk::DiskStore;
+use paxos::storage::identity::Identity;
 use paxos::storage::memory::MemoryStore;
 use paxos::storage::{CommitError, OpenError, Store, Usage};
 use std::path::{Path, PathBuf};
