@@ -55,6 +55,7 @@ impl DiskStore {
         match self.journal.append(record) {
             Ok(()) => {
                 self.ahead += bytes_in_trees(record.len());
+                self.under.keep_reserve();
                 Ok(true)
             }
             Err(AppendError::NoRoom) => Ok(false),
@@ -62,10 +63,11 @@ impl DiskStore {
         }
     }
 
-    /// The record that makes `value` of what is committed, if it can be said in one.
-    fn record_of(&self, value: &Durable<Machine>) -> Option<(Vec<u8>, bool)> {
+    /// The record that makes `value` of what is committed, if it can be said in one and the journal has room for it, or for such a one.
+    fn record_of(&self, value: &Durable<Machine>) -> Option<Vec<u8>> {
         let delta = Delta::of(self.committed.as_ref()?, value)?;
-        Some((delta.encode(), delta.brings_entries()))
+        let record = delta.encode();
+        (!delta.brings_entries() || record.len() <= self.journal.room()).then_some(record)
     }
 }
 
@@ -85,9 +87,8 @@ impl Store for DiskStore {
 
     fn commit(&mut self, value: &Stored) -> Result<(), CommitError> {
         if self.is_far_from_full(0)
-            && let Some((record, brings_entries)) = self.record_of(value)
+            && let Some(record) = self.record_of(value)
             && self.is_far_from_full(record.len())
-            && (!brings_entries || record.len() <= self.journal.room())
             && self.append(&record)?
         {
             self.committed = Some(value.clone());
@@ -102,7 +103,7 @@ impl Store for DiskStore {
             }
             // What needs little is to find room as long as there is any.
             Err(CommitError::Full(why)) if needs <= Needs::Entries => {
-                let Some((record, _)) = self.record_of(value) else { return Err(CommitError::Full(why)) };
+                let Some(record) = self.record_of(value) else { return Err(CommitError::Full(why)) };
                 if !self.append(&record)? {
                     return Err(CommitError::Full(why));
                 }
@@ -131,18 +132,19 @@ fn bytes_in_trees(record: usize) -> u64 {
 /// The journal that continues what is in LMDB, and its records.
 fn open_journal(path: &Path, under: &LmdbStore) -> Result<(Journal, Vec<Vec<u8>>), OpenError> {
     let (store, base) = (under.identity().store, under.transaction());
-    let found = look_into(path, store, base, false)?;
-    let journal = Journal::open(path, store, base, &found).map_err(|error| unusable(path, &error))?;
+    let (bytes, found) = look_into(path, store, base, false)?;
+    let journal = Journal::open(path, store, base, bytes, &found).map_err(|error| unusable(path, &error))?;
     Ok((journal, found.records))
 }
 
-/// What in the journal continues `base`.
-fn look_into(path: &Path, store: StoreId, base: u64, is_written: bool) -> Result<Found, OpenError> {
+/// What the journal holds, and what of it continues `base`.
+fn look_into(path: &Path, store: StoreId, base: u64, is_written: bool) -> Result<(Vec<u8>, Found), OpenError> {
     let bytes = journal::bytes(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => damaged(path, "it is missing, and with it what was saved last"),
         _ => unusable(path, &error),
     })?;
-    journal::read(&bytes, store, base, is_written).map_err(|why| damaged(path, &why))
+    let found = journal::read(&bytes, store, base, is_written).map_err(|why| damaged(path, &why))?;
+    Ok((bytes, found))
 }
 
 /// What the records of the journal make of what is `stored` in LMDB.
@@ -169,7 +171,7 @@ pub fn peek(path: &Path) -> Result<(Identity, Option<Stored>), OpenError> {
         if identity.format < journal::SINCE_FORMAT {
             return Ok(Vec::new());
         }
-        Ok(look_into(path, identity.store, transaction, is_in_use)?.records)
+        Ok(look_into(path, identity.store, transaction, is_in_use)?.1.records)
     })?;
     Ok((identity, continued(path, stored, records)?))
 }

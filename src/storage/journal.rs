@@ -171,11 +171,6 @@ fn whole(heads: &[Option<Head>], number: usize) -> Option<usize> {
     record.iter().enumerate().all(is_part).then_some(sectors as usize)
 }
 
-/// How many sectors a record takes.
-fn sectors(record: &[u8]) -> usize {
-    record.len().div_ceil(PAYLOAD)
-}
-
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
@@ -205,35 +200,30 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal of `directory`, in which that was `found` to continue `base`. A record that is not whole is wiped out. The last that is
-    /// whole is written again: it may have been found in memory alone, where the one who wrote it ended, or failed, before it was synced.
-    pub(super) fn open(directory: &Path, store: StoreId, base: u64, found: &Found) -> io::Result<Journal> {
+    /// Opens the journal of `directory`, in whose `bytes` that was `found` to continue `base`. A record that is not whole is wiped out. All of it is
+    /// written again and synced: what was found may have been in memory alone, where the one who wrote it ended, or failed, before it was synced.
+    pub(super) fn open(
+        directory: &Path,
+        store: StoreId,
+        base: u64,
+        mut bytes: Vec<u8>,
+        found: &Found,
+    ) -> io::Result<Journal> {
         let file = File::options().write(true).open(directory.join(FILE))?;
-        let last = found.records.last();
-        let before = found.records.len() - usize::from(last.is_some());
-        let end = found.end - last.map_or(0, |last| sectors(last));
-        let (records, closed) = (before as u32, false);
-        let mut journal = Journal { file, store, base, records, end, closed, buffer: Vec::new() };
+        let (records, end) = (found.records.len() as u32, found.end);
         if let Some(torn_to) = found.torn_to {
-            tracing::info!(
-                record = found.records.len(),
-                "a record that a crash cut off is dropped: nobody was told of it"
-            );
-            let zeros = vec![0; (torn_to - found.end) * SECTOR];
-            match journal.file.write_all_at(&zeros, (found.end * SECTOR) as u64) {
-                Err(error) if is_full(&error) => journal.closed = true,
-                written => written?,
-            }
+            tracing::info!(record = records, "a record that a crash cut off is dropped: nobody was told of it");
+            bytes[end * SECTOR..torn_to * SECTOR].fill(0);
         }
-        if let Some(last) = last {
-            match journal.append(last) {
-                Err(AppendError::Failed(error)) => return Err(error),
-                Err(AppendError::NoRoom) => (journal.records, journal.end) = (before as u32 + 1, found.end),
-                Ok(()) => {}
+        let closed = match file.write_all_at(&bytes, 0) {
+            Err(error) if is_full(&error) => true,
+            written => {
+                written?;
+                false
             }
-        }
-        journal.file.sync_data()?;
-        Ok(journal)
+        };
+        file.sync_data()?;
+        Ok(Journal { file, store, base, records, end, closed, buffer: Vec::new() })
     }
 
     /// What is left of it for records that bring entries, in bytes of theirs.
@@ -243,7 +233,7 @@ impl Journal {
 
     /// Writes `record`, of at least one byte, and syncs it.
     pub(super) fn append(&mut self, record: &[u8]) -> Result<(), AppendError> {
-        let sectors = sectors(record);
+        let sectors = record.len().div_ceil(PAYLOAD);
         if self.closed || self.end + sectors > SECTORS {
             return Err(AppendError::NoRoom);
         }

@@ -95,11 +95,11 @@ impl LmdbStore {
         if !path.join(FILE).try_exists().map_err(unusable)? {
             make(path, &Identity::new(cluster, node), bytes_max)?;
         }
+        // What is found may be in memory alone, where the one who wrote it ended before it was synced; and no commit may follow for long.
+        sync(&path.join(FILE)).map_err(unusable)?;
         let (mut identity, newest) = look_through(path)?;
         identity.check(path, cluster, node)?;
         reserve_readers(path).map_err(unusable)?;
-        // Where there is no room for it now, there may be some later.
-        let reserved = reserve(path).is_ok();
         let env = environment(path, Some(bytes_max))?;
         // Whoever looks at the store keeps what LMDB knows of it in memory, and that may be without the last commit, if its writer was killed
         // in it. To begin to write sets that right.
@@ -109,6 +109,8 @@ impl LmdbStore {
             let from = std::mem::replace(&mut identity.format, FORMAT);
             upgrade(path, &env, &identity, from)?;
         }
+        // Where there is no room for it now, there may be some later.
+        let reserved = reserve(path).is_ok();
         let damaged = |why| OpenError::Damaged(path.into(), why);
         let txn = env.read_txn().map_err(|error| damaged(error.to_string()))?;
         if txn.id() as u64 != newest + upgrades {
@@ -155,7 +157,11 @@ fn upgrade(path: &Path, env: &Env<WithoutTls>, identity: &Identity, from: u32) -
         let why = format!("a {} is there that belongs to a later store", journal::FILE);
         return Err(OpenError::Damaged(path.into(), why));
     }
-    journal::make(path).and_then(|()| sync(path)).map_err(|error| unusable(path, &error))?;
+    journal::make(path).and_then(|()| sync(path)).map_err(|error| {
+        // Or it would take the room that is lacking.
+        let _ = fs::remove_file(path.join(journal::FILE));
+        unusable(path, &error)
+    })?;
     let failed = |error| match commit_error(path, error) {
         CommitError::Full(why) => OpenError::NoRoom(path.into(), why),
         CommitError::Failed(why) => OpenError::Directory(path.into(), why),
@@ -271,8 +277,8 @@ impl LmdbStore {
         Ok(())
     }
 
-    /// Takes the reserve again now and then, where there was no room for it.
-    fn keep_reserve(&mut self) {
+    /// Takes the reserve again now and then, where there was no room for it. Called after each commit, wherever it went.
+    pub(super) fn keep_reserve(&mut self) {
         const COMMITS: u32 = 1024;
         if !self.reserved {
             self.unreserved += 1;
@@ -354,9 +360,9 @@ pub(super) fn make(path: &Path, identity: &Identity, bytes_max: usize) -> Result
         .map_or(Ok(()), |parent| sync(parent).map_err(directory))
 }
 
-/// Makes durable which files a directory has.
-fn sync(directory: &Path) -> std::io::Result<()> {
-    fs::File::open(directory)?.sync_all()
+/// Makes a file durable, or which files a directory has.
+fn sync(path: &Path) -> std::io::Result<()> {
+    fs::File::open(path)?.sync_all()
 }
 
 /// Looks at every page of the store in `path`, and returns whose it is, and the number of the last transaction. Nothing is written or mapped.
