@@ -14,7 +14,7 @@ pub use patch::{DIRECTORY, Mutant};
 
 use crate::{
     cli::{Catalogue, Console, ScopeInfo, unknown},
-    report::{RunReport, Verdict, files},
+    report::{RunReport, ScopeReport, Verdict, files},
 };
 use std::{
     fs,
@@ -122,16 +122,30 @@ fn choose<'a>(mutants: &'a [Mutant], names: &[String]) -> Result<Vec<&'a Mutant>
 /// Checks one mutant, whose check is `program`. The error says why it does not count as refuted.
 fn refute(workshop: &Workshop, program: &Path, mutant: &Mutant, small: bool, row: &mut Row) -> Result<(), String> {
     let began = now();
-    let refuted = workshop.check(program, &mutant.scope, true).and_then(|run| judge(&run, mutant));
+    let refuted = find(workshop, program, mutant, true);
     row.seconds.reduced = began.elapsed().as_secs_f64();
     (row.steps, row.states) = refuted?;
     if small {
         let began = now();
-        let refuted = workshop.check(program, &mutant.scope, false).and_then(|run| judge(&run, mutant));
+        let refuted = find(workshop, program, mutant, false);
         row.seconds.unreduced = began.elapsed().as_secs_f64();
         row.states_without_reductions = Some(refuted.map_err(|error| format!("without reductions, {error}"))?.1);
     }
     Ok(())
+}
+
+/// Runs a mutant's check; and again for the property that it names, whatever else is broken before, if another one refutes it first.
+fn find(workshop: &Workshop, program: &Path, mutant: &Mutant, reductions: bool) -> Result<(usize, u64), String> {
+    let run = workshop.check(program, &mutant.scope, None, reductions)?;
+    let is_judged = |scope: &ScopeReport| scope.properties.iter().any(|property| property.name == mutant.property);
+    let by_another = run.exit_status == 1 && run.scopes.iter().any(is_judged);
+    match judge(&run, mutant) {
+        Err(_) if by_another => {
+            let run = workshop.check(program, &mutant.scope, Some(&mutant.property), reductions)?;
+            judge(&run, mutant)
+        }
+        judged => judged,
+    }
 }
 
 #[allow(clippy::disallowed_methods, reason = "how long a mutant takes is printed")]

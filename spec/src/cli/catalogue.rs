@@ -27,6 +27,8 @@ pub struct RunOptions {
     pub memory_mib: Option<u64>,
     /// How long to look for a shorter counterexample.
     pub shortening_seconds: u64,
+    /// The one property that is looked for, whatever else is violated; all if not given.
+    pub property: Option<String>,
     /// Whether to reduce the state space.
     pub reductions: bool,
     /// Mixed into every fingerprint.
@@ -37,7 +39,8 @@ impl Default for RunOptions {
     /// As many threads as cores, no limits, with reductions.
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(256));
-        RunOptions { threads, seconds: None, memory_mib: None, shortening_seconds: 30, reductions: true, salt: 0 }
+        let (seconds, memory_mib, property) = (None, None, None);
+        RunOptions { threads, seconds, memory_mib, shortening_seconds: 30, property, reductions: true, salt: 0 }
     }
 }
 

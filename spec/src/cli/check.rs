@@ -34,6 +34,9 @@ pub(super) fn run(
     if chosen.is_empty() {
         return Err("there is no scope to run; `check --list` shows all".into());
     }
+    if let Some(property) = &arguments.property {
+        are_judging(catalogue, &chosen, arguments, property)?;
+    }
     files::prepare(console.root)?;
     if let Some(file) = &arguments.json {
         files::ensure_writable(file).map_err(|error| format!("--json: {error}"))?;
@@ -107,6 +110,24 @@ fn judge(scopes: &[ScopeReport], marks: Option<&MarksReport>) -> u8 {
     }
 }
 
+/// An error unless `property` is judged in each of the scopes.
+fn are_judging(
+    catalogue: &dyn Catalogue,
+    scopes: &[&ScopeInfo],
+    arguments: &CheckArguments,
+    property: &str,
+) -> Result<(), String> {
+    for scope in scopes {
+        let mut judged = catalogue.properties(&scope.name);
+        judged.retain(|judged| !(arguments.no_reductions && judged == engine::DEAD_STAYS_DEAD));
+        if !judged.iter().any(|judged| judged == property) {
+            let judged: Vec<&str> = judged.iter().map(String::as_str).collect();
+            return Err(unknown("property", property, &judged, "spec/README.md"));
+        }
+    }
+    Ok(())
+}
+
 fn options(arguments: &CheckArguments, scope: &ScopeInfo) -> RunOptions {
     let default = RunOptions::default();
     let (seconds, memory_mib) = if scope.default { (SECONDS, MEMORY_MIB) } else { (SECONDS_LARGE, MEMORY_MIB_LARGE) };
@@ -115,6 +136,7 @@ fn options(arguments: &CheckArguments, scope: &ScopeInfo) -> RunOptions {
         seconds: arguments.seconds.or(Some(seconds)),
         memory_mib: arguments.memory_mib.or(Some(memory_mib)),
         shortening_seconds: arguments.shortening_seconds.unwrap_or(default.shortening_seconds),
+        property: arguments.property.clone(),
         reductions: !arguments.no_reductions,
         salt: arguments.salt.unwrap_or(default.salt),
     }

@@ -18,6 +18,9 @@ pub trait Ghost<A: Subject>: Sized + Send + Sync + 'static {
     /// All that a record is told of a step: the less, the more steps are one for it.
     type Effect: Eq + Hash + Send + Sync + 'static;
 
+    /// What a predicate that depends on [`Depends::Facts`] is told of a node, a record or a message: the less, the more states are one for it.
+    type Facts: Eq + Hash + Send + Sync + 'static;
+
     /// The record before any node has started.
     fn initial(&self) -> Self::Record;
 
@@ -66,6 +69,30 @@ pub trait Ghost<A: Subject>: Sized + Send + Sync + 'static {
         true
     }
 
+    /// The facts that a node tells, if any.
+    fn facts_of_node(&self, node: usize, state: &A::State, stored: &Option<A::Storage>) -> Option<Self::Facts> {
+        let _ = (node, state, stored);
+        None
+    }
+
+    /// The facts that a message in flight tells, if any.
+    fn facts_of_message(&self, src: Id, message: &A::Msg) -> Option<Self::Facts> {
+        let _ = (src, message);
+        None
+    }
+
+    /// The facts that a record tells, if any.
+    fn facts_of_record(&self, record: &Self::Record) -> Option<Self::Facts> {
+        let _ = record;
+        None
+    }
+
+    /// Whether a predicate that depends on [`Depends::Facts`] holds of all facts told, which come in any order, equal ones once.
+    fn evaluate_facts<'a>(&self, index: usize, facts: impl Iterator<Item = &'a Self::Facts>) -> bool {
+        let _ = (index, facts);
+        true
+    }
+
     /// A message in a few words.
     fn tell_message(&self, message: &A::Msg) -> String {
         format!("{message:?}")
@@ -95,6 +122,7 @@ pub struct NoGhost;
 impl<A: Subject> Ghost<A> for NoGhost {
     type Record = ();
     type Effect = ();
+    type Facts = ();
 
     fn initial(&self) {}
 
@@ -164,6 +192,9 @@ pub enum Depends {
     Both,
     /// Each node by itself, and it holds if it holds at each: evaluated once per local state, by [`Ghost::evaluate_at`].
     Each,
+    /// The facts that nodes, record and messages in flight tell, and nothing else: evaluated once per set of these, by [`Ghost::evaluate_facts`].
+    /// A reduced network lacks the dead messages.
+    Facts,
     /// Also the messages in flight: evaluated at each state. A reduced network lacks the dead messages.
     All,
 }
@@ -221,6 +252,12 @@ impl<'a, A: Subject, G: Ghost<A>> View<'a, A, G> {
     /// The history.
     pub fn record(&self) -> &'a G::Record {
         self.universe.record(self.state.ghost)
+    }
+
+    /// All facts told.
+    pub fn facts(&self) -> impl Iterator<Item = &'a G::Facts> + use<'a, A, G> {
+        let universe = self.universe;
+        universe.facts_in(self.state).into_iter().map(move |facts| universe.facts.get(facts))
     }
 
     /// The messages in flight.

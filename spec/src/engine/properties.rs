@@ -71,6 +71,9 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
         if on(Depends::Record) | on(Depends::Locals) | on(Depends::Both) != 0 {
             truth |= self.truth_of_components(state, asked);
         }
+        if on(Depends::Facts) != 0 {
+            truth |= self.truth_of_facts(state);
+        }
         if on(Depends::All) != 0 {
             truth |= self.evaluate(state, Depends::All);
         }
@@ -93,6 +96,20 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
     fn evaluate_at(&self, local: u32) -> u64 {
         let holds = |index: &usize| self.universe.ghost.evaluate_at(*index, self.universe.local(local));
         bits(self.shared.masks[Depends::Each as usize]).filter(holds).fold(0, |truth, index| truth | 1 << index)
+    }
+
+    fn truth_of_facts(&self, state: &State) -> u64 {
+        let universe = &*self.universe;
+        let told = universe.facts_in(state);
+        if let Some(truth) = self.shared.told.get(&told[..]) {
+            return *truth;
+        }
+        let holds =
+            |index: &usize| universe.ghost.evaluate_facts(*index, told.iter().map(|facts| universe.facts.get(*facts)));
+        let asked = self.shared.masks[Depends::Facts as usize];
+        let truth = bits(asked).filter(holds).fold(0, |truth, index| truth | 1 << index);
+        self.shared.told.insert(told.into_boxed_slice(), truth);
+        truth
     }
 
     fn truth_of_components(&self, state: &State, asked: u64) -> u64 {

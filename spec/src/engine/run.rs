@@ -123,19 +123,14 @@ pub fn run<A: Subject, G: Ghost<A>>(
 /// Visits states up to the first violation, or witness, of the property `name` alone.
 ///
 /// States that break other rules have successors here, so that one violation doesn't hide another. Whether the scope was
-/// exhausted is told as by [`run`]; the discovery stands under the property's name.
-///
-/// # Panics
-///
-/// If the system has no such property.
+/// exhausted is told as by [`run`]; the discovery stands under the property's name. `None`: the system has no such property.
 pub fn seek<A: Subject, G: Ghost<A>>(
     system: &System<A, G>,
     name: &str,
     options: &RunOptions,
     progress: impl FnMut(&Progress),
-) -> Outcome {
-    let focus = focus(system, name).unwrap_or_else(|| panic!("there is no property {name}"));
-    search(system, options, Some(focus), None, progress)
+) -> Option<Outcome> {
+    Some(search(system, options, Some(focus(system, name)?), None, progress))
 }
 
 /// Looks for a shorter path to a violation or witness of the property `name`, of which one with `found` actions is known.

@@ -34,9 +34,11 @@ pub(super) struct Shared {
     /// The bits of the predicates that must hold always.
     pub(super) always: u64,
     /// The bits of the predicates by what they depend on.
-    pub(super) masks: [u64; 5],
+    pub(super) masks: [u64; 6],
     /// The predicates that hold, by the components that they depend on.
     pub(super) truths: [SharedMap<Key, u64>; 3],
+    /// The same by the facts told.
+    pub(super) told: SharedMap<Box<[u32]>, u64>,
 }
 
 /// What one run shares with the threads of its checker.
@@ -108,7 +110,7 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
             rules.iter().map(|rule| rule.name).chain(predicates.iter().map(|predicate| predicate.name)).collect();
         names.sort_unstable();
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "two properties have one name: {names:?}");
-        let (mut always, mut masks) = (0, [0; 5]);
+        let (mut always, mut masks) = (0, [0; 6]);
         for (index, predicate) in predicates.iter().enumerate() {
             masks[predicate.depends as usize] |= 1 << index;
             match predicate.expectation {
@@ -121,7 +123,14 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
         let initial = Arc::new(first_state(&universe));
         System {
             universe,
-            shared: Arc::new(Shared { rules, predicates, always, masks, truths: Default::default() }),
+            shared: Arc::new(Shared {
+                rules,
+                predicates,
+                always,
+                masks,
+                truths: Default::default(),
+                told: Default::default(),
+            }),
             control: Arc::default(),
             start: Arc::clone(&initial),
             initial,

@@ -142,7 +142,7 @@ fn verdicts_are_the_same_with_and_without_the_reduction() {
             }
             assert_eq!(outcome.stop, Some(Stop::Violation));
             // A proposer that forgets its ballot uses it again: that revives messages, too.
-            let outcome = seek(&system, "agreement", &options, |_| {});
+            let outcome = seek(&system, "agreement", &options, |_| {}).expect("it is judged");
             assert_eq!(
                 outcome.violations,
                 ["agreement"],

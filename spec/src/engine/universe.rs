@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use stateright::actor::{Actor, Id};
 use std::cmp::Ordering;
 use std::fmt::{self, Formatter};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// All that one node has at some time: the unit of memoisation.
@@ -29,6 +30,8 @@ pub struct LocalParts<S, D, T> {
     pub timers: Vec<T>,
     /// Their numbers.
     pub(super) timer_numbers: SmallVec<[u32; 4]>,
+    /// The number of the facts that it tells.
+    pub(super) facts: Option<NonZeroU32>,
 }
 
 /// A message with its sender and its destination.
@@ -46,6 +49,15 @@ pub struct Envelope<M> {
     pub(super) reducible: bool,
     /// Whether it is delivered at most once.
     pub(super) once: bool,
+    /// The number of the facts that it tells.
+    pub(super) facts: Option<NonZeroU32>,
+}
+
+/// A record with the number of the facts that it tells.
+#[derive(PartialEq, Eq, Hash)]
+struct Noted<R> {
+    record: R,
+    facts: Option<NonZeroU32>,
 }
 
 /// The input of a step as one number: a message's number, or a timer's with [`TIMER`] set, or [`RESTART`].
@@ -67,7 +79,8 @@ pub struct Universe<A: Subject, G: Ghost<A>> {
     locals: Arena<Local<A>>,
     envelopes: Arena<Envelope<A::Msg>>,
     pub(super) timers: Arena<A::Timer>,
-    records: Arena<G::Record>,
+    records: Arena<Noted<G::Record>>,
+    pub(super) facts: Arena<G::Facts>,
     pub(super) effects: Arena<G::Effect>,
     pub(super) steps: boxcar::Vec<Step>,
     step_numbers: SharedMap<u64, u32>,
@@ -86,6 +99,7 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
             envelopes: Arena::new(),
             timers: Arena::new(),
             records: Arena::new(),
+            facts: Arena::new(),
             effects: Arena::new(),
             steps: boxcar::Vec::new(),
             step_numbers: SharedMap::default(),
@@ -135,11 +149,26 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
     }
 
     pub(super) fn record(&self, record: u32) -> &G::Record {
-        self.records.get(record)
+        &self.records.get(record).record
     }
 
     pub(super) fn initial_record(&self) -> u32 {
-        self.records.intern(self.ghost.initial())
+        self.intern_record(self.ghost.initial())
+    }
+
+    /// The numbers of all facts told in a state, each once, in order.
+    pub(super) fn facts_in(&self, state: &State) -> SmallVec<[u32; 16]> {
+        let nodes = state.locals.iter().map(|local| self.local(*local).facts);
+        let messages = state.network.iter().map(|message| self.envelope(*message).facts);
+        let all = nodes.chain(messages).chain([self.records.get(state.ghost).facts]);
+        let mut all: SmallVec<[u32; 16]> = all.flatten().map(|facts| facts.get() - 1).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    fn intern_facts(&self, facts: Option<G::Facts>) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.facts.intern(facts?) + 1)
     }
 
     #[inline]
@@ -182,7 +211,8 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
 
     /// A record that was kept elsewhere.
     pub(super) fn intern_record(&self, record: G::Record) -> u32 {
-        self.records.intern(record)
+        let facts = self.intern_facts(self.ghost.facts_of_record(&record));
+        self.records.intern(Noted { record, facts })
     }
 
     /// A message that was sent elsewhere.
@@ -205,7 +235,9 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
     }
 
     pub(super) fn intern_local(&self, node: usize, state: A::State, stored: Option<A::Storage>, timers: &[u32]) -> u32 {
+        let facts = self.intern_facts(self.ghost.facts_of_node(node, &state, &stored));
         self.locals.intern(LocalParts {
+            facts,
             node,
             state,
             stored,
@@ -219,7 +251,8 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
         let key = byte(dst) << 56 | byte(src) << 48 | stable_hash(&msg) >> 16;
         let reducible = (self.settings.reducible)(&msg);
         let once = (self.settings.once)(src, &msg);
-        self.envelopes.intern(Envelope { src, dst, msg, key, reducible, once })
+        let facts = self.intern_facts(self.ghost.facts_of_message(src, &msg));
+        self.envelopes.intern(Envelope { src, dst, msg, key, reducible, once, facts })
     }
 
     /// An input as the actor sees it.
@@ -253,7 +286,7 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
             return *found;
         }
         let seen = self.ghost.observe(self.record(record), self.effects.get(effect));
-        let found = (seen.record.map_or(record, |record| self.records.intern(record)), seen.broken);
+        let found = (seen.record.map_or(record, |record| self.intern_record(record)), seen.broken);
         self.observed.insert(key, found);
         found
     }

@@ -8,6 +8,7 @@ pub mod answers;
 pub mod audit;
 pub mod bounds;
 pub mod effect;
+pub mod invariant;
 pub mod judge;
 pub mod party;
 pub mod progress;

@@ -12,12 +12,9 @@
 //! What a slot held that is truncated is not known any more, and stands as `None`. What snapshots and their parts hold is for `prefix` and
 //! `snapshots` to judge, and that nothing is stored otherwise than it is in memory for `promises-kept`.
 
-use super::audit::Audit;
 use super::party::Stored;
-use super::record::Record;
 use super::step::{Judged, Looks, Seen};
 use super::transition::stored_or_empty;
-use crate::refinement::invariant::clauses;
 use crate::refinement::protocol::{Action, Domain, Protocol};
 use paxos_model::machine::StateMachine;
 use paxos_model::replica::ballot::{Ballot, Slot};
@@ -66,7 +63,7 @@ fn left<'a, S: Judged>(seen: &Seen<'a, S>) -> Option<&'a State<S>> {
 }
 
 /// The voters' smallest quorums. Not asked of the replica's own code, which might count otherwise.
-fn quorums(configuration: &Configuration) -> Vec<BTreeSet<Id>> {
+pub(super) fn quorums(configuration: &Configuration) -> Vec<BTreeSet<Id>> {
     let voters: Vec<Id> = configuration.voters().collect();
     let sets = (0u32..1 << voters.len()).filter(|set| set.count_ones() as usize == voters.len() / 2 + 1);
     let members = |set: u32| {
@@ -88,7 +85,7 @@ fn end_of_state<S: Judged>(state: &State<S>) -> Slot {
 }
 
 /// The end of the slots that a message speaks of.
-fn end_of_message<S: Judged>(message: &MessageOf<S>) -> Slot {
+pub(super) fn end_of_message<S: Judged>(message: &MessageOf<S>) -> Slot {
     match message {
         Message::Promise { first, votes, .. } => votes.iter().map(|vote| vote.slot + 1).max().unwrap_or(0).max(*first),
         Message::Accept { slot, .. } | Message::Accepted { slot, .. } => slot + 1,
@@ -182,7 +179,7 @@ fn reports<S: Judged>(stored: &Durable<S>) -> bool {
 }
 
 /// What a node has stored.
-fn stores<S: Judged>(known: &mut Known<S>, node: Id, stored: &Durable<S>) {
+pub(super) fn stores<S: Judged>(known: &mut Known<S>, node: Id, stored: &Durable<S>) {
     known.promised.insert(node, stored.promised);
     known.log.insert(node, (known.first..stored.decided).map(|slot| stored.log.get(&slot).cloned()).collect());
     for (slot, ballot) in &stored.accepted {
@@ -225,7 +222,13 @@ fn knows<S: Judged>(domain: &Domain, known: &mut Known<S>, state: &State<S>) {
 }
 
 /// What a message of a member tells.
-fn tells<S: Judged>(domain: &Domain, known: &mut Known<S>, before: Option<&State<S>>, src: Id, message: &MessageOf<S>) {
+pub(super) fn tells<S: Judged>(
+    domain: &Domain,
+    known: &mut Known<S>,
+    before: Option<&State<S>>,
+    src: Id,
+    message: &MessageOf<S>,
+) {
     match message {
         Message::Promise { ballot, first, votes } => {
             for slot in domain.slots.clone().filter(|slot| slot >= first) {
@@ -256,52 +259,6 @@ fn tells<S: Judged>(domain: &Domain, known: &mut Known<S>, before: Option<&State
         }
         _ => {}
     }
-}
-
-/// The clause of the proved invariant that does not hold, if one does not, of what the replicas have stored and know, of all votes
-/// ever cast, and of the messages in flight. For what was taken for decided in lives that are over stands what is chosen.
-pub fn invariant_broken<'a>(
-    configuration: &Configuration,
-    replicas: &[(Id, &State<Audit>, Stored)],
-    record: &Record,
-    messages: impl Iterator<Item = (Id, &'a MessageOf<Audit>)>,
-) -> Option<&'static str> {
-    let mut known = Known::<Audit>::default();
-    let end = replicas.iter().map(|(_, state, _)| end_of_state(state)).max()? + 1;
-    let mut domain = Domain { quorums: quorums(configuration), ballots: Vec::new(), slots: 0..end };
-    for (node, _, stored) in replicas {
-        stores(&mut known, *node, stored);
-    }
-    // What a candidate has heard is asked where it hears it (`refines-spec`).
-    for (_, state, _) in replicas.iter().filter(|(_, state, _)| matches!(state.role, Role::Leading(_))) {
-        let mut own = Known::<Audit>::default();
-        knows(&domain, &mut own, state);
-        known.proposals.extend(own.proposals);
-        known.marks.extend(own.marks);
-    }
-    for ((slot, ballot), entries) in &record.votes {
-        for (entry, voters) in entries {
-            let value = Some(entry.clone());
-            known.votes.extend(voters.iter().map(|node| (*ballot, *slot, value.clone(), *node)));
-            known.proposals.insert((*ballot, *slot, value));
-        }
-    }
-    for (src, message) in messages {
-        let marked = known.marks.clone();
-        tells::<Audit>(&domain, &mut known, None, src, message);
-        known.marks.extend(
-            marked.into_iter().map(|(ballot, slot)| (ballot, slot.max(known.marked(ballot)))).collect::<Vec<_>>(),
-        );
-    }
-    // A slot that is truncated shows no value to compare.
-    known.decided.retain(|(_, value)| value.is_some());
-    let chosen =
-        record.chosen.iter().flat_map(|(slot, values)| values.iter().map(|value| (*slot, Some(value.clone()))));
-    known.decided.extend(chosen);
-    let spoken = known.reports.keys().map(|(_, ballot, _)| *ballot);
-    let ballots: BTreeSet<Ballot> = known.proposals.iter().map(|(ballot, ..)| *ballot).chain(spoken).collect();
-    domain.ballots = ballots.into_iter().collect();
-    clauses().iter().find(|(_, holds)| !holds(&known, &domain)).map(|(name, _)| *name)
 }
 
 /// What is known to be decided in a slot, with its value if that is known.

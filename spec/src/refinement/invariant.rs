@@ -6,6 +6,9 @@ use std::collections::BTreeSet;
 
 type Clause<V> = fn(&Protocol<V>, &Domain) -> bool;
 
+/// The clause about what is decided.
+pub const DECIDED_IS_CHOSEN: &str = "DecidedIsChosen";
+
 /// All clauses, each under its name.
 pub fn clauses<V: Clone + Ord>() -> [(&'static str, Clause<V>); 13] {
     [
@@ -51,7 +54,7 @@ pub fn clauses<V: Clone + Ord>() -> [(&'static str, Clause<V>); 13] {
                 earlier.all(|(b, ..)| vote.as_ref().is_some_and(|(reported, _)| reported >= b))
             })
         }),
-        ("DecidedIsChosen", |p, domain| {
+        (DECIDED_IS_CHOSEN, |p, domain| {
             let chosen = |slot, value: &V| p.votes.iter().any(|(b, ..)| p.is_chosen_in(domain, *b, slot, value));
             p.decided.iter().all(|(slot, value)| chosen(*slot, value))
         }),

@@ -6,11 +6,11 @@ use super::{Scope, words};
 use crate::engine::{self, Cost, Depends, Ghost, Local, Observed, Predicate, StepRecord, StepView, View};
 use crate::properties::audit::Audit;
 use crate::properties::effect::Effect;
+use crate::properties::invariant::{self, Facts};
 use crate::properties::judge::{Judge, Rule};
-use crate::properties::party::{Msg, Party, PartyState};
+use crate::properties::party::{Msg, Party, PartyState, Stored};
 use crate::properties::progress::{self, Frozen, Links};
 use crate::properties::record::Record;
-use crate::properties::refines;
 use crate::properties::step::Seen;
 use crate::properties::timers;
 use crate::properties::transition::stored_or_empty;
@@ -25,7 +25,7 @@ use stateright::Expectation;
 use stateright::actor::Id;
 use std::collections::BTreeMap;
 
-/// That the invariant which is proved holds in each state, where no vote is forgotten.
+/// That the invariant which is proved holds in each state.
 pub const INDUCTIVE_INVARIANT: &str = "inductive-invariant";
 
 /// The referee of one scope.
@@ -110,14 +110,14 @@ impl Referee {
         timers::amiss(local.state.replica()?, &local.timers)
     }
 
+    /// In the larger scopes it would take most of the time: there each state has facts of its own.
+    fn judges_invariant(&self) -> bool {
+        self.scope.default || !self.scope.collapse
+    }
+
     /// The clause of the proved invariant that does not hold.
-    pub fn clause_broken(&self, view: &View<'_, Party, Referee>) -> Option<&'static str> {
-        let replicas = view.locals().zip(0..).filter_map(|(local, node): (_, usize)| {
-            Some((node.into(), local.state.replica()?, stored_or_empty(&local.stored)))
-        });
-        let replicas: Vec<_> = replicas.collect();
-        let messages = view.messages().map(|envelope| (envelope.src, &envelope.msg));
-        refines::invariant_broken(&self.judge.configuration, &replicas, view.record(), messages)
+    pub fn clause_broken<'a>(&self, facts: impl Iterator<Item = &'a Facts>) -> Option<&'static str> {
+        invariant::broken(&self.judge.configuration, self.judge.collapse, facts)
     }
 
     fn frozen(view: &View<'_, Party, Referee>, links: &Links) -> BTreeMap<Id, Frozen> {
@@ -137,6 +137,7 @@ fn mask(broken: &[(Rule, String)]) -> u32 {
 impl Ghost<Party> for Referee {
     type Record = Record;
     type Effect = Effect;
+    type Facts = Facts;
 
     fn initial(&self) -> Record {
         Record::new(self.judge.collapse)
@@ -210,8 +211,8 @@ impl Ghost<Party> for Referee {
         if !self.scope.progress.is_empty() {
             all.push(always("progress", Depends::Locals));
         }
-        if !self.scope.collapse {
-            all.push(always(INDUCTIVE_INVARIANT, Depends::All));
+        if self.judges_invariant() {
+            all.push(always(INDUCTIVE_INVARIANT, Depends::Facts));
         }
         all
     }
@@ -219,11 +220,25 @@ impl Ghost<Party> for Referee {
     fn evaluate(&self, index: usize, view: &View<'_, Party, Self>) -> bool {
         match self.scope.witnesses.get(index) {
             Some(witness) => WITNESS_RULES[*witness as usize].2(view, &self.scope),
-            None if index == self.scope.witnesses.len() + 1 && !self.scope.progress.is_empty() => {
-                self.makes_progress(view)
-            }
-            None => self.clause_broken(view).is_none(),
+            None => self.makes_progress(view),
         }
+    }
+
+    fn facts_of_node(&self, node: usize, state: &PartyState, stored: &Option<Stored<Audit>>) -> Option<Facts> {
+        let state = state.replica().filter(|_| self.judges_invariant())?;
+        Some(Facts::of_replica(node.into(), state, &stored_or_empty(stored)))
+    }
+
+    fn facts_of_message(&self, src: Id, message: &Msg) -> Option<Facts> {
+        Facts::of_message(&self.judge.configuration, src, message).filter(|_| self.judges_invariant())
+    }
+
+    fn facts_of_record(&self, record: &Record) -> Option<Facts> {
+        self.judges_invariant().then(|| Facts::of_record(record))
+    }
+
+    fn evaluate_facts<'a>(&self, _: usize, facts: impl Iterator<Item = &'a Facts>) -> bool {
+        self.clause_broken(facts).is_none()
     }
 
     fn evaluate_at(&self, _: usize, local: &Local<Party>) -> bool {

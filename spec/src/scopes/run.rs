@@ -62,11 +62,17 @@ impl Catalogue for Scopes {
             memory: options.memory_mib.map(|mib| mib << 20),
         };
         let run_options = engine::RunOptions { threads: options.threads, strategy: Strategy::Dfs, limits };
-        let outcome = engine::run(&system, &run_options, |now| progress(progress_of(now)));
+        let mut progress = |now: &engine::Progress| progress(progress_of(now));
+        let sought = options.property.as_deref().and_then(|p| engine::seek(&system, p, &run_options, &mut progress));
+        let outcome = sought.unwrap_or_else(|| engine::run(&system, &run_options, progress));
         let shortening = Duration::from_secs(options.shortening_seconds);
         let tell = |name: &&'static str| counterexample(&scope, &system, &outcome, name, shortening);
         let counterexamples = outcome.violations.iter().map(tell).collect();
-        ScopeRun { report: report(&scope, &system, &outcome), counterexamples }
+        let mut report = report(&scope, &system, &outcome);
+        if let Some(property) = &options.property {
+            report.properties.retain(|reported| reported.name == *property);
+        }
+        ScopeRun { report, counterexamples }
     }
 
     fn simulate(&self, name: &str, options: &SimulateOptions, progress: &mut dyn FnMut(Progress)) -> ScopeRun {

@@ -139,7 +139,7 @@ pub fn why(system: &System<Party, Referee>, path: &[Action], property: &str) -> 
     let amiss = |state| match property {
         "timers-set" => Referee::timer_amiss(&system.view(state)),
         INDUCTIVE_INVARIANT => {
-            let clause = system.universe().ghost().clause_broken(&system.view(state));
+            let clause = system.universe().ghost().clause_broken(system.view(state).facts());
             clause.map(|clause| format!("the clause {clause} of the invariant does not hold"))
         }
         _ => system.universe().ghost().no_progress(&system.view(state)),

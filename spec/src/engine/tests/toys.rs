@@ -181,6 +181,7 @@ pub(super) struct Chosen {
 impl Ghost<Paxos> for Chosen {
     type Record = BTreeSet<(Ballot, u8, usize)>;
     type Effect = Vec<(Ballot, u8, usize)>;
+    type Facts = ();
 
     fn initial(&self) -> Self::Record {
         BTreeSet::new()
@@ -287,6 +288,7 @@ pub(super) struct MustHeed;
 impl Ghost<Sleeper> for MustHeed {
     type Record = ();
     type Effect = ();
+    type Facts = ();
 
     fn initial(&self) {}
 

@@ -1,4 +1,4 @@
-//! The invariant that is proved, in every state: where no vote is forgotten, which makes more states of the same.
+//! The invariant that is proved, of every vote ever cast: where none is forgotten, which makes more states of the same.
 
 use super::{ballots, decisions};
 use crate::scopes::Scope;

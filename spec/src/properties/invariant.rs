@@ -1,0 +1,242 @@
+//! `inductive-invariant`: the clauses that are proved of the abstract protocol hold of every state, as far as it shows.
+//!
+//! A state shows what is stored, what a leader proposed and how far it says that slots are decided, what messages of members tell, and the
+//! votes on record. For what was taken for decided in lives that are over stands what is chosen. Where votes for a chosen value
+//! are forgotten, those are known that somebody stores or tells; all others are on record.
+
+use super::audit::{Audit, Tagged};
+use super::record::Record;
+use super::refines::{self, Known, Value};
+use crate::refinement::invariant::{DECIDED_IS_CHOSEN, clauses};
+use crate::refinement::protocol::Domain;
+use paxos_model::replica::ballot::{Ballot, Slot};
+use paxos_model::replica::configuration::Configuration;
+use paxos_model::replica::durable::Durable;
+use paxos_model::replica::message::{Entry, Message, MessageOf};
+use paxos_model::replica::{Role, State};
+use stateright::actor::Id;
+use std::collections::BTreeSet;
+
+/// What one node, one message or the record tells of the abstract state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Facts {
+    told: Known<Audit>,
+    /// The node that has no vote to report in a ballot, in any slot from there on.
+    silent: Option<(Id, Ballot, Slot)>,
+    /// What is chosen.
+    chosen: BTreeSet<(Slot, Entry<Tagged>)>,
+}
+
+impl Facts {
+    /// What a replica has stored, and says as a leader.
+    pub fn of_replica(node: Id, state: &State<Audit>, stored: &Durable<Audit>) -> Facts {
+        let mut facts = Facts::default();
+        let told = &mut facts.told;
+        refines::stores::<Audit>(told, node, stored);
+        // They are on record.
+        told.votes.clear();
+        // What a candidate has heard is asked where it hears it (`refines-spec`).
+        if let Role::Leading(leader) = &state.role {
+            let proposed = leader.proposals.iter();
+            told.proposals
+                .extend(proposed.map(|(slot, proposal)| (leader.ballot, *slot, Some(proposal.entry.clone()))));
+            told.marks.insert(leader.ballot, state.durable.decided);
+        }
+        facts
+    }
+
+    /// What a message tells, if it is a member's; none if nothing.
+    pub fn of_message(configuration: &Configuration, src: Id, message: &MessageOf<Audit>) -> Option<Facts> {
+        if !configuration.members.contains_key(&src) {
+            return None;
+        }
+        let mut facts = Facts::default();
+        let end = refines::end_of_message::<Audit>(message);
+        let domain = Domain { quorums: Vec::new(), ballots: Vec::new(), slots: 0..end };
+        refines::tells::<Audit>(&domain, &mut facts.told, None, src, message);
+        if let Message::Promise { ballot, .. } = message {
+            facts.silent = Some((src, *ballot, end));
+        }
+        (facts != Facts::default()).then_some(facts)
+    }
+
+    /// The votes on record, and what they chose.
+    pub fn of_record(record: &Record) -> Facts {
+        let mut facts = Facts::default();
+        for ((slot, ballot), entries) in &record.votes {
+            for (entry, voters) in entries {
+                let vote = |node: &Id| (*ballot, *slot, Some(entry.clone()), *node);
+                facts.told.votes.extend(voters.iter().map(vote));
+            }
+        }
+        let chosen = record.chosen.iter();
+        facts.chosen.extend(chosen.flat_map(|(slot, values)| values.iter().map(|value| (*slot, value.clone()))));
+        facts
+    }
+
+    fn joins(&self, all: &mut Facts) {
+        let (own, told) = (&self.told, &mut all.told);
+        told.promised.extend(own.promised.iter());
+        told.accepted.extend(own.accepted.iter().map(|(place, vote)| (*place, vote.clone())));
+        told.log.extend(own.log.iter().map(|(node, log)| (*node, log.clone())));
+        for (place, vote) in &own.reports {
+            // Of two reports of one promise that which tells less: there is to be one (`refines-spec`).
+            told.reports
+                .entry(*place)
+                .and_modify(|known| *known = known.clone().min(vote.clone()))
+                .or_insert(vote.clone());
+        }
+        told.proposals.extend(own.proposals.iter().cloned());
+        told.votes.extend(own.votes.iter().cloned());
+        for (ballot, mark) in &own.marks {
+            let known = told.marks.entry(*ballot).or_default();
+            *known = (*known).max(*mark);
+        }
+        told.decided.extend(own.decided.iter().cloned());
+        all.chosen.extend(self.chosen.iter().cloned());
+    }
+}
+
+/// The clause that does not hold of the facts told, if one does not; `forgets` where votes for a chosen value are.
+pub fn broken<'a>(
+    configuration: &Configuration,
+    forgets: bool,
+    told: impl Iterator<Item = &'a Facts>,
+) -> Option<&'static str> {
+    let mut all = Facts::default();
+    let mut silent = Vec::new();
+    for facts in told {
+        facts.joins(&mut all);
+        silent.extend(facts.silent);
+    }
+    let Facts { told: mut known, chosen, .. } = all;
+    let is_chosen =
+        |slot: Slot, value: &Value<Audit>| value.as_ref().is_some_and(|value| chosen.contains(&(slot, value.clone())));
+    if forgets {
+        let accepted = known.accepted.iter().map(|((node, slot), vote)| (*node, *slot, vote));
+        let reported = known.reports.iter().filter_map(|((node, _, slot), vote)| Some((*node, *slot, vote.as_ref()?)));
+        let of_chosen = accepted.chain(reported).filter(|(_, slot, (_, value))| is_chosen(*slot, value));
+        let votes: Vec<_> =
+            of_chosen.map(|(node, slot, (ballot, value))| (*ballot, slot, value.clone(), node)).collect();
+        known.votes.extend(votes);
+    }
+    known.proposals.extend(known.votes.iter().map(|(ballot, slot, value, _)| (*ballot, *slot, value.clone())));
+    let ends = known.votes.iter().map(|(_, slot, ..)| slot + 1).chain(silent.iter().map(|(.., first)| first + 1));
+    let end = ends.max().unwrap_or(0);
+    for (node, ballot, first) in silent {
+        for slot in first..end {
+            known.reports.insert((node, ballot, slot), None);
+        }
+    }
+    // A slot that is truncated, or told of without its value, shows none: it holds what is chosen there.
+    let shown = |slot: Slot, value: &mut Value<Audit>| {
+        if value.is_none() {
+            *value = chosen
+                .range((slot, Entry::Noop)..)
+                .next()
+                .filter(|(at, _)| *at == slot)
+                .map(|(_, entry)| entry.clone());
+        }
+    };
+    known.log.values_mut().for_each(|log| (0..).zip(log).for_each(|(slot, value)| shown(slot, value)));
+    let mut decided = std::mem::take(&mut known.decided);
+    decided = decided
+        .into_iter()
+        .map(|(slot, mut value)| {
+            shown(slot, &mut value);
+            (slot, value)
+        })
+        .collect();
+    if decided.iter().any(|(slot, value)| !is_chosen(*slot, value)) {
+        return Some(DECIDED_IS_CHOSEN);
+    }
+    decided.extend(chosen.iter().map(|(slot, value)| (*slot, Some(value.clone()))));
+    known.decided = decided;
+    let spoken = known.reports.keys().map(|(_, ballot, _)| *ballot);
+    let ballots: BTreeSet<Ballot> = known.proposals.iter().map(|(ballot, ..)| *ballot).chain(spoken).collect();
+    let domain =
+        Domain { quorums: refines::quorums(configuration), ballots: ballots.into_iter().collect(), slots: 0..end };
+    // What is chosen was counted when it was voted for.
+    let asked = clauses().into_iter().filter(|(name, _)| !(forgets && *name == DECIDED_IS_CHOSEN));
+    asked.into_iter().find(|(_, holds)| !holds(&known, &domain)).map(|(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paxos_model::replica::message::Vote;
+
+    fn ballot(round: u64) -> Ballot {
+        Ballot { round, node: 0.into() }
+    }
+
+    /// Node 0 promised ballot 2, and reports a vote of ballot 1.
+    fn reports() -> Facts {
+        let vote = Vote { slot: 0, ballot: ballot(1), entry: Entry::Noop };
+        let promise = Message::Promise { ballot: ballot(2), first: 0, votes: vec![vote] };
+        Facts::of_message(&Configuration::of_voters(3), 0.into(), &promise).unwrap()
+    }
+
+    fn stored(promised: Ballot) -> Facts {
+        let mut facts = Facts::default();
+        facts.told.promised.insert(0.into(), promised);
+        facts
+    }
+
+    fn chosen() -> Facts {
+        Facts { chosen: [(0, Entry::Noop)].into(), ..Facts::default() }
+    }
+
+    fn clause(forgets: bool, told: &[Facts]) -> Option<&'static str> {
+        broken(&Configuration::of_voters(3), forgets, told.iter())
+    }
+
+    #[test]
+    fn a_reported_vote_is_on_record_or_for_what_is_chosen_and_may_be_forgotten() {
+        let voted = |node: usize| Facts {
+            told: Known::<Audit> {
+                votes: [(ballot(1), 0, Some(Entry::Noop), node.into())].into(),
+                ..Known::<Audit>::default()
+            },
+            ..Facts::default()
+        };
+        for forgets in [false, true] {
+            assert_eq!(clause(forgets, &[reports(), stored(ballot(2))]), Some("ReportIsVote"));
+            // A vote is known that the node has not stored, and none of another node's.
+            assert_eq!(clause(forgets, &[reports(), stored(ballot(2)), voted(0)]), Some("AcceptedIsLatest"));
+            assert_eq!(clause(forgets, &[reports(), stored(ballot(2)), voted(1)]), Some("VoteIsPromised"));
+        }
+        let all = [reports(), stored(ballot(2)), chosen()];
+        assert_eq!(clause(false, &all), Some("ReportIsVote"));
+        let mut all = all.to_vec();
+        all[1].told.accepted.insert((0.into(), 0), (ballot(1), Some(Entry::Noop)));
+        assert_eq!(clause(true, &all), None);
+    }
+
+    #[test]
+    fn a_promise_without_votes_is_a_report_too() {
+        let promise = Message::Promise { ballot: ballot(2), first: 0, votes: Vec::new() };
+        let told = Facts::of_message(&Configuration::of_voters(3), 0.into(), &promise).unwrap();
+        assert_eq!(clause(true, &[told.clone(), stored(ballot(2))]), None);
+        assert_eq!(clause(true, &[told, stored(ballot(1))]), Some("ReportIsPromised"));
+    }
+
+    #[test]
+    fn what_is_told_to_be_decided_is_chosen_with_or_without_its_value() {
+        let members = Configuration::of_voters(3);
+        let told = Message::Decided { from: 0, entries: vec![Entry::Noop] };
+        let told = Facts::of_message(&members, 0.into(), &told).unwrap();
+        let mut cut = Facts::default();
+        cut.told.log.insert(0.into(), vec![None]);
+        for facts in [told, cut] {
+            assert_eq!(clause(true, std::slice::from_ref(&facts)), Some(DECIDED_IS_CHOSEN));
+            assert_eq!(clause(true, &[facts, chosen()]), None);
+        }
+    }
+
+    #[test]
+    fn a_stranger_tells_nothing() {
+        let told = Message::Decided { from: 0, entries: vec![Entry::Noop] };
+        assert_eq!(Facts::of_message(&Configuration::of_voters(3), 7.into(), &told), None);
+    }
+}
