@@ -199,6 +199,93 @@ fn every_part_of_a_record_that_a_crash_may_leave_is_dropped() {
     }
 }
 
+/// Leaves of the last commit to LMDB what that does where it cannot write its meta page: `after`, with the last page and the number that
+/// stood there `before`.
+fn unnumbered(before: &[u8], after: &[u8]) -> Vec<u8> {
+    const PAGE: usize = 4096;
+    const NUMBERS: std::ops::Range<usize> = 136..152;
+    let differs = |page: &usize| before[page * PAGE + 144..][..8] != after[page * PAGE + 144..][..8];
+    let [page] = (0..2).filter(differs).collect::<Vec<_>>()[..] else { panic!("one commit") };
+    let mut left = after.to_vec();
+    left[page * PAGE..][NUMBERS].copy_from_slice(&before[page * PAGE..][NUMBERS]);
+    assert!(left != after);
+    left
+}
+
+/// A store with records in its journal, and those in LMDB and one commit more, whose meta page could not be written. Returns what was
+/// committed before, and LMDB's file before that commit and after it.
+fn with_an_unnumbered_commit(bytes: usize) -> (Subject, Stored, [Vec<u8>; 2]) {
+    let mut subject = Subject::new();
+    // Leaves pages that are free.
+    for length in [50_000, 10] {
+        let mut value = Durable::clone(&subject.committed);
+        value.log.insert(value.decided, entry(7, length));
+        subject.committed = Arc::new(value);
+        subject.step(&Step::Snapshot);
+    }
+    (0..2).for_each(|_| subject.step(&Step::Snapshot));
+    (0..3).for_each(|_| subject.commit(vote(&subject.committed, 100)));
+    let (before, told) = (read(subject.path(), LMDB), subject.committed.clone());
+    let mut value = Durable::clone(&told);
+    value.snapshot.applied += 1;
+    value.log.insert(value.decided, entry(7, bytes));
+    value.accepted.insert(value.decided, value.promised);
+    subject.commit(value);
+    subject.store = None;
+    let after = read(subject.path(), LMDB);
+    fs::write(subject.path().join(LMDB), unnumbered(&before, &after)).unwrap();
+    (subject, told, [before, after])
+}
+
+#[test]
+fn a_commit_whose_meta_page_could_not_be_written_is_completed() {
+    // Within the file as it is, and beyond.
+    for (bytes, grows) in [(1, false), (100_000, true)] {
+        let (mut subject, told, [before, after]) = with_an_unnumbered_commit(bytes);
+        assert_eq!(after.len() > before.len(), grows, "{} and {} bytes", before.len(), after.len());
+        let left = read(subject.path(), LMDB);
+        for _ in 0..2 {
+            assert!(disk::peek(subject.path()).unwrap().1 == Some(told.clone()), "what was told to be durable");
+        }
+        let foreign = DiskStore::open(subject.path(), "c", 2, ROOM).err();
+        assert!(matches!(foreign, Some(OpenError::Foreign { .. })), "{foreign:?}");
+        assert!(read(subject.path(), LMDB) == left, "nothing of that changed it");
+        subject.reopen();
+        subject.holds();
+        subject.store = None;
+        assert!(read(subject.path(), LMDB) == after, "as if the page had been written");
+        subject.reopen();
+        subject.holds();
+        for step in [Step::Commit(10), Step::Snapshot, Step::Snapshot, Step::Commit(10), Step::Reopen] {
+            subject.step(&step);
+            subject.holds();
+        }
+    }
+}
+
+/// Then it is damage, as it would be to any other commit.
+#[test]
+fn a_commit_without_its_number_is_not_completed_where_a_page_of_it_is_not_there() {
+    let (subject, _, [before, after]) = with_an_unnumbered_commit(10);
+    let left = read(subject.path(), LMDB);
+    let mut missed = 0;
+    for at in (8192..after.len()).step_by(4096) {
+        if before.get(at..at + 4096) == Some(&after[at..at + 4096]) {
+            continue;
+        }
+        for instead in [&[0; 4096], &after[4096..8192]] {
+            let mut bytes = left.clone();
+            bytes[at..at + 4096].copy_from_slice(instead);
+            fs::write(subject.path().join(LMDB), &bytes).unwrap();
+            let opened = DiskStore::open(subject.path(), "c", 1, ROOM).err();
+            assert!(matches!(opened, Some(OpenError::Damaged(..))), "page {}: {opened:?}", at / 4096);
+            assert!(read(subject.path(), LMDB) == bytes, "it is left as it is");
+            missed += 1;
+        }
+    }
+    assert!(missed > 4, "{missed}");
+}
+
 /// A store with some records in its journal, of which some have more than one sector, over those of an earlier transaction.
 fn with_records() -> Subject {
     let mut subject = Subject::new();

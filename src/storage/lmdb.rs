@@ -13,12 +13,14 @@ use super::directory::{
     self, LITTLE, LOCK, Lock, RESERVE, RESERVE_BYTES, lacks_room, probe, reserve, reserve_readers, unusable,
 };
 use super::identity::{FORMAT, Identity};
+use super::pages::{self, Snapshot, Unnumbered};
 use super::trees::{self, IDENTITY, MARKS, Read, STAMP, Trees};
-use super::{CommitError, Needs, OpenError, Store, Usage, journal, pages};
+use super::{CommitError, Needs, OpenError, Store, Usage, journal};
 use crate::Stored;
 use heed::{Env, EnvFlags, EnvOpenOptions, MdbError, WithoutTls};
 use paxos_model::replica::durable::Durable;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -97,13 +99,27 @@ impl LmdbStore {
         }
         // What is found may be in memory alone, where the one who wrote it ended before it was synced; and no commit may follow for long.
         sync(&path.join(FILE)).map_err(unusable)?;
-        let (mut identity, newest) = look_through(path)?;
+        let (mut identity, newest) = match look_through(path) {
+            Ok(looked) => looked,
+            Err(error) => {
+                let (commit, owner) = unnumbered(path).ok_or(error)?;
+                owner.check(path, cluster, node)?;
+                complete(path, &commit).map_err(unusable)?;
+                look_through(path)?
+            }
+        };
         identity.check(path, cluster, node)?;
         reserve_readers(path).map_err(unusable)?;
         let env = environment(path, Some(bytes_max))?;
         // Whoever looks at the store keeps what LMDB knows of it in memory, and that may be without the last commit, if its writer was killed
         // in it. To begin to write sets that right.
-        env.write_txn().map_err(|error| OpenError::Directory(path.into(), error.to_string()))?.abort();
+        let txn = env.write_txn().map_err(|error| OpenError::Directory(path.into(), error.to_string()))?;
+        let next = txn.id() as u64;
+        txn.abort();
+        // But not where the last commit was completed here, and was not there when it was looked at. It would be written over.
+        if next <= newest {
+            return Err(OpenError::InUse(path.into()));
+        }
         let upgrades = u64::from(identity.format < FORMAT);
         if identity.format < FORMAT {
             let from = std::mem::replace(&mut identity.format, FORMAT);
@@ -371,23 +387,49 @@ fn look_through(path: &Path) -> Result<(Identity, u64), OpenError> {
     let damaged = |why: String| OpenError::Damaged(path.into(), format!("{FILE}: {why}"));
     let [newest, before] = pages::look_through(&file).map_err(damaged)?;
     for snapshot in [&newest, &before] {
-        let record = snapshot.meta.get(STAMP).ok_or_else(|| damaged("a commit lacks its stamp".into()))?;
-        let stamp: u64 = decode(STAMP, record).map_err(|why| damaged(format!("the stamp of a commit: {why}")))?;
-        if stamp != snapshot.transaction {
-            return Err(damaged(format!("a meta page tells transaction {}, and means {stamp}", snapshot.transaction)));
-        }
-        let identity = identity_in(path, snapshot.meta.get(IDENTITY).map(Vec::as_slice))?;
-        if identity.format <= FORMAT && snapshot.trees != trees::names(identity.format) {
-            let names = trees::names(identity.format);
-            return Err(damaged(format!("it holds the trees {:?}, and should hold {names:?}", snapshot.trees)));
-        }
+        owner_of(path, snapshot)?;
     }
-    let identity = identity_in(path, newest.meta.get(IDENTITY).map(Vec::as_slice))?;
+    let identity = owner_of(path, &newest)?;
     let known = |key: &[u8]| [IDENTITY, MARKS, STAMP].contains(&key);
     if identity.format <= FORMAT && !newest.meta.keys().all(|key| known(key)) {
         return Err(damaged("a record of meta has an unknown name".into()));
     }
     Ok((identity, newest.transaction))
+}
+
+/// Whose store `snapshot` tells that it is, if it is of the transaction that it should be of, and has the trees that it should have.
+fn owner_of(path: &Path, snapshot: &Snapshot) -> Result<Identity, OpenError> {
+    let damaged = |why: String| OpenError::Damaged(path.into(), format!("{FILE}: {why}"));
+    let record = snapshot.meta.get(STAMP).ok_or_else(|| damaged("a commit lacks its stamp".into()))?;
+    let stamp: u64 = decode(STAMP, record).map_err(|why| damaged(format!("the stamp of a commit: {why}")))?;
+    if stamp != snapshot.transaction {
+        return Err(damaged(format!("a meta page tells transaction {}, and means {stamp}", snapshot.transaction)));
+    }
+    let identity = identity_in(path, snapshot.meta.get(IDENTITY).map(Vec::as_slice))?;
+    if identity.format <= FORMAT && snapshot.trees != trees::names(identity.format) {
+        let names = trees::names(identity.format);
+        return Err(damaged(format!("it holds the trees {:?}, and should hold {names:?}", snapshot.trees)));
+    }
+    Ok(identity)
+}
+
+/// What LMDB leaves where it cannot write a meta page, if it has left that; and whose store it is.
+fn unnumbered(path: &Path) -> Option<(Unnumbered, Identity)> {
+    let commit = pages::unnumbered(&fs::File::open(path.join(FILE)).ok()?).ok()?;
+    let [after, before] = &commit.snapshots;
+    owner_of(path, after).ok()?;
+    let owner = owner_of(path, before).ok()?;
+    Some((commit, owner))
+}
+
+/// Gives a commit its number. Nobody was told of it, and nothing was told after it, since its store failed with it; but it may be
+/// that it was done, as a commit whose answer is lost.
+fn complete(path: &Path, commit: &Unnumbered) -> std::io::Result<()> {
+    let [after, _] = &commit.snapshots;
+    tracing::warn!(commit = after.transaction, "a commit whose meta page could not be written is completed");
+    let file = fs::File::options().write(true).open(path.join(FILE))?;
+    file.write_all_at(&commit.bytes, commit.at)?;
+    file.sync_all()
 }
 
 fn identity_in(path: &Path, record: Option<&[u8]>) -> Result<Identity, OpenError> {
@@ -431,7 +473,8 @@ pub(super) fn peek<T>(
         Ok((identity, _)) => Some(identity),
         // Whoever writes it has looked through it, and writes pages while they are looked at.
         Err(OpenError::Damaged(..)) if is_in_use => None,
-        Err(error) => return Err(error),
+        // LMDB shows the one before a commit that has no number.
+        Err(error) => Some(unnumbered(path).ok_or(error)?.1),
     };
     let newer = |identity: &Identity| match identity.format {
         found if found > FORMAT => Err(OpenError::Newer { path: path.into(), found }),

@@ -146,7 +146,7 @@ impl std::error::Error for OpenError {}
 pub enum CommitError {
     /// There is no room: nothing of it was written, and the store is as it was before.
     Full(String),
-    /// Anything else: it is not known what is on the disk.
+    /// Anything else: it is not known what is on the disk. Nothing more may be committed, since this value may be found in its place.
     Failed(String),
 }
 

@@ -8,7 +8,8 @@
 //! - no page belongs to two trees, or to one and is free, so that nothing that is used can be written over (one that is neither is
 //!   only lost room);
 //! - each commit leaves its transaction's number in a record with a checksum, and both meta pages must agree with theirs. The
-//!   pages of the last transaction but one are never written over, so that this can be asked for after any crash.
+//!   pages of the last transaction but one are never written over, so that this can be asked for after any crash. There is one exception:
+//!   LMDB itself leaves a wrong number where it cannot write a meta page ([`unnumbered`]).
 //!
 //! What stands in the records is compared with their checksums when it is loaded.
 
@@ -29,6 +30,8 @@ const PAGE_HEADER: usize = 16;
 const NODE_HEADER: usize = 8;
 const META_BYTES: usize = 152;
 const TREE_BYTES: usize = 48;
+/// Where in a meta page the number of its last page stands; that of its transaction follows.
+const LAST_PAGE: usize = 120;
 /// What is mapped for the largest store that can be configured.
 const MAP_MAX: u64 = ((BESIDE * STORE_MIB_MAX) << 20) as u64;
 const NO_PAGE: u64 = u64::MAX;
@@ -58,6 +61,52 @@ pub(super) struct Snapshot {
 
 /// The newest snapshot, all of its pages being sound, and the one before it.
 pub(super) fn look_through(file: &File) -> Checked<[Snapshot; 2]> {
+    let [newest, older] = metas(file)?;
+    let mut walk = Walk::new(file, &newest)?;
+    let whole = walk.snapshot(&newest, true)?;
+    walk.check_disjoint(&newest)?;
+    let before = Walk::new(file, &older)?.snapshot(&older, false)?;
+    Ok([whole, before])
+}
+
+/// A commit of which all is there but its number.
+#[derive(Debug)]
+pub(super) struct Unnumbered {
+    /// What it is where it has its number, all of its pages being sound, and the one before it.
+    pub(super) snapshots: [Snapshot; 2],
+    /// Where its number is to be written, with that of its last page.
+    pub(super) at: u64,
+    pub(super) bytes: [u8; 16],
+}
+
+/// The commit after the newest, if it has taken the place of the older one in all but its number. LMDB leaves that where the write of
+/// a meta page fails, after all other pages were written and synced: for fear that it was done all the same it writes the page again, with the number and the
+/// last page that stood there before, and with the new trees. Whoever calls this is to see that the trees are those of that commit. Then it is
+/// the same as if the number of a commit that succeeded had been damaged, and so it is the later one that is to be taken, and not the one that
+/// the other page tells. It cannot be left as it is either, since the next commit is written over it.
+pub(super) fn unnumbered(file: &File) -> Checked<Unnumbered> {
+    let [newest, older] = metas(file)?;
+    if older.last_page > newest.last_page {
+        return Err("its older commit has more pages than the one after it".into());
+    }
+    // What is its last page is not told, but there is none after the end of the map.
+    let mut meant =
+        Meta { transaction: newest.transaction + 1, last_page: older.map_bytes / older.page_size as u64 - 1, ..older };
+    let mut walk = Walk::new(file, &meant)?;
+    let whole = walk.snapshot(&meant, true)?;
+    walk.check_disjoint(&meant)?;
+    let end = walk.taken.last().map_or(0, |(first, count)| first + count);
+    meant.last_page = newest.last_page.max(end.saturating_sub(1));
+    let before = Walk::new(file, &newest)?.snapshot(&newest, false)?;
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&meant.last_page.to_ne_bytes());
+    bytes[8..].copy_from_slice(&meant.transaction.to_ne_bytes());
+    let page = meant.transaction % 2 * meant.page_size as u64;
+    Ok(Unnumbered { snapshots: [whole, before], at: page + (PAGE_HEADER + LAST_PAGE) as u64, bytes })
+}
+
+/// The two meta pages, the newest first.
+fn metas(file: &File) -> Checked<[Meta; 2]> {
     let (first, second) = (Meta::read(file, 0, None)?, Meta::read(file, 1, Some(Meta::page_size(file)?))?);
     if second.page_size != first.page_size {
         return Err("its two meta pages tell different page sizes".into());
@@ -74,11 +123,7 @@ pub(super) fn look_through(file: &File) -> Checked<[Snapshot; 2]> {
             older.transaction, newest.transaction
         ));
     }
-    let mut walk = Walk::new(file, &newest)?;
-    let whole = walk.snapshot(&newest, true)?;
-    walk.check_disjoint(&newest)?;
-    let before = Walk::new(file, &older)?.snapshot(&older, false)?;
-    Ok([whole, before])
+    Ok([newest, older])
 }
 
 /// Where the root of a tree is, and what it counts.
@@ -117,6 +162,7 @@ struct Meta {
     page_size: usize,
     free: Tree,
     main: Tree,
+    map_bytes: u64,
     last_page: u64,
     transaction: u64,
 }
@@ -155,11 +201,12 @@ impl Meta {
         if told != page_size || main.pad != 0 || free.flags != INTEGER_KEYS || main.flags != 0 {
             return Err(format!("meta page {page} tells pages of {told} bytes, or flags that are not used here"));
         }
-        let (map_bytes, last_page, transaction) = (u64_at(meta, 16), u64_at(meta, 120), u64_at(meta, 128));
+        let (map_bytes, last_page, transaction) =
+            (u64_at(meta, 16), u64_at(meta, LAST_PAGE), u64_at(meta, LAST_PAGE + 8));
         if map_bytes > MAP_MAX || last_page < 1 || last_page >= map_bytes / page_size as u64 {
             return Err(format!("meta page {page} tells {last_page} as the last page of {map_bytes} bytes"));
         }
-        Ok(Meta { page_size, free, main, last_page, transaction })
+        Ok(Meta { page_size, free, main, map_bytes, last_page, transaction })
     }
 }
 
@@ -297,7 +344,7 @@ impl<'f> Walk<'f> {
         }
         self.taken.push((page, count));
         // Else a page that points back could be walked again and again.
-        if self.taken.len() as u64 > self.last_page {
+        if self.taken.len() as u64 > self.last_page.min(self.pages_in_file) {
             return Err(format!("page {page} is used twice"));
         }
         Ok(())

@@ -5,7 +5,7 @@
  * kernel's, which never jumps.
  *
  * What is written to the store is held in the process until it is synced: so each kill is a power cut to that node, and what a failed sync was to
- * write is gone, as the kernel does. Of a record of the journal some sectors are written all the same, as a disk may. LMDB reads no page between
+ * write is gone, as the kernel does. But what LMDB writes over a meta page for which there was no room is there at once, as it may be. Of a record of the journal some sectors are written all the same, as a disk may. LMDB reads no page between
  * writing and syncing it, but for the first two of a file that it makes; nor does the journal. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -104,6 +104,9 @@ static int is_journal(int file) {
     return journal;
 }
 
+/* Where LMDB could not write a meta page it writes it again, not synced, with the number that it had. */
+static int is_written_back(off64_t at) { return words->full == 2 && at < 8192; }
+
 /* The store, but where it is opened for writes that are synced by themselves, as those of its meta pages. */
 static int is_held(int file) {
     int before = errno;
@@ -195,7 +198,7 @@ ssize_t pwrite64(int file, const void *from, size_t count, off64_t at) {
     struct iovec whole = {(void *)from, count};
     int journal = is_journal(file);
     if (journal) tear(file, from, count, at);
-    return journal || (at && is_held(file)) ? hold(file, &whole, 1, at) : real(file, from, count, at);
+    return journal || (at && !is_written_back(at) && is_held(file)) ? hold(file, &whole, 1, at) : real(file, from, count, at);
 }
 
 ssize_t pwritev(int file, const struct iovec *from, int count, off_t at) {
