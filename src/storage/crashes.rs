@@ -10,6 +10,7 @@ use crate::{Machine, Stored};
 use paxos_model::replica::durable::Durable;
 use proptest::prelude::*;
 use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -261,6 +262,41 @@ fn a_commit_whose_meta_page_could_not_be_written_is_completed() {
             subject.holds();
         }
     }
+}
+
+/// Whether `work` writes the journal of `path`, and all of it.
+fn writes_the_journal(path: &Path, work: impl FnOnce()) -> bool {
+    let file = path.join(journal::FILE);
+    let bytes = fs::read(&file).unwrap();
+    // With a hole wherever there are zeros, which is a block once it was written. And of long ago.
+    let (sparse, long_ago) = (fs::File::create(&file).unwrap(), std::time::UNIX_EPOCH);
+    sparse.set_len(bytes.len() as u64).unwrap();
+    for (place, page) in bytes.chunks(4096).enumerate().filter(|(_, page)| page.iter().any(|byte| *byte != 0)) {
+        sparse.write_all_at(page, (place * 4096) as u64).unwrap();
+    }
+    sparse.sync_all().unwrap();
+    sparse.set_modified(long_ago).unwrap();
+    work();
+    let (now, whole) = (sparse.metadata().unwrap(), bytes.len() as u64);
+    let (is_written, has_holes) = (now.modified().unwrap() > long_ago, now.blocks() * 512 < whole);
+    assert!(!is_written || !has_holes, "it is written in part: {} of {whole} bytes", now.blocks() * 512);
+    is_written
+}
+
+/// What is found may be in memory alone. It is not read and written twice, where a store is opened and then loaded.
+#[test]
+fn the_journal_is_written_again_when_a_store_is_opened_and_not_when_it_is_loaded_then() {
+    let mut subject = with_records();
+    let path = subject.path().to_owned();
+    assert!(writes_the_journal(&path, || subject.reopen()));
+    let opened = subject.store.as_ref().unwrap().usage();
+    assert!(!writes_the_journal(&path, || subject.holds()));
+    assert_eq!(subject.store.as_ref().unwrap().usage(), opened, "its records are counted from the beginning");
+    assert!(writes_the_journal(&path, || subject.holds()), "a commit may have failed meanwhile");
+    // What is committed without it being loaded takes the place of what is there.
+    subject.reopen();
+    subject.commit(Durable::clone(&subject.committed));
+    subject.holds();
 }
 
 /// Then it is damage, as it would be to any other commit.

@@ -23,6 +23,8 @@ pub struct DiskStore {
     under: LmdbStore,
     /// What continues the last transaction.
     journal: Journal,
+    /// Its records when the store was opened, until they are loaded or something is committed.
+    opened: Option<Vec<Vec<u8>>>,
     /// What both hold.
     committed: Option<Stored>,
     /// What the journal's records may take when they are in LMDB, in bytes.
@@ -34,8 +36,9 @@ impl DiskStore {
     /// of an earlier format is made one of this.
     pub fn open(path: &Path, cluster: &str, node: u64, bytes_max: usize) -> Result<Self, OpenError> {
         let under = LmdbStore::open(path, cluster, node, bytes_max)?;
-        let (journal, _) = open_journal(path, &under)?;
-        Ok(DiskStore { path: path.into(), under, journal, committed: None, ahead: 0 })
+        let (journal, records) = open_journal(path, &under)?;
+        let ahead = ahead(&records);
+        Ok(DiskStore { path: path.into(), under, journal, opened: Some(records), committed: None, ahead })
     }
 
     /// Whether anything was ever committed to it.
@@ -78,14 +81,21 @@ impl Store for DiskStore {
 
     fn load(&mut self) -> Result<Option<Stored>, OpenError> {
         let stored = self.under.load()?;
-        let (journal, records) = open_journal(&self.path, &self.under)?;
-        self.journal = journal;
-        self.ahead = records.iter().map(|record| bytes_in_trees(record.len())).sum();
+        let records = match self.opened.take() {
+            Some(records) => records,
+            None => {
+                let (journal, records) = open_journal(&self.path, &self.under)?;
+                self.journal = journal;
+                records
+            }
+        };
+        self.ahead = ahead(&records);
         self.committed = continued(&self.path, stored, records)?;
         Ok(self.committed.clone())
     }
 
     fn commit(&mut self, value: &Stored) -> Result<(), CommitError> {
+        self.opened = None;
         if self.is_far_from_full(0)
             && let Some(record) = self.record_of(value)
             && self.is_far_from_full(record.len())
@@ -127,6 +137,11 @@ impl Store for DiskStore {
 /// About what a record of so many bytes takes in LMDB at most: pages are half full at least, and a long entry has pages of its own.
 fn bytes_in_trees(record: usize) -> u64 {
     2 * record as u64 + 4096
+}
+
+/// What `records` take at most when they are in LMDB.
+fn ahead(records: &[Vec<u8>]) -> u64 {
+    records.iter().map(|record| bytes_in_trees(record.len())).sum()
 }
 
 /// The journal that continues what is in LMDB, and its records.
