@@ -2,12 +2,14 @@
 
 #![allow(clippy::disallowed_types, reason = "files are what crashes and damage leave")]
 
+use super::beside::Beside;
 use super::disk::{self, DiskStore};
 use super::journal::{self, SECTOR};
 use super::tests::{ROOM, entry, open, open_lmdb, value};
-use super::{OpenError, Store};
-use crate::{Machine, Stored};
+use super::{CommitError, OpenError, Store};
+use crate::{Command, Machine, Stored};
 use paxos_model::replica::durable::Durable;
+use paxos_model::replica::message::Entry;
 use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -264,6 +266,22 @@ fn a_commit_whose_meta_page_could_not_be_written_is_completed() {
     }
 }
 
+/// What LMDB knows is then of before, and the commit would be written over.
+#[test]
+fn no_store_is_used_whose_last_commit_was_completed_while_another_looks_on() {
+    let (mut subject, _, [_, after]) = with_an_unnumbered_commit(10);
+    let mut looks_on = Beside::new("looks on", subject.path());
+    assert_eq!(looks_on.hear(), "here");
+    for _ in 0..2 {
+        let opened = DiskStore::open(subject.path(), "c", 1, ROOM).err();
+        assert_eq!(opened, Some(OpenError::InUse(subject.path().into())));
+        assert!(read(subject.path(), LMDB) == after);
+    }
+    drop(looks_on);
+    subject.reopen();
+    subject.holds();
+}
+
 /// Whether `work` writes the journal of `path`, and all of it.
 fn writes_the_journal(path: &Path, work: impl FnOnce()) -> bool {
     let file = path.join(journal::FILE);
@@ -447,7 +465,7 @@ fn a_store_that_may_hold_less_than_it_does_takes_marks_and_what_makes_room() {
     let mut store = open(512 << 10);
     assert!(store.usage().is_nearly_full(), "{:?}", store.usage());
     let full = |value: &Durable<Machine>, store: &mut DiskStore| {
-        matches!(store.commit(&Arc::new(value.clone())), Err(super::CommitError::Full(_)))
+        matches!(store.commit(&Arc::new(value.clone())), Err(CommitError::Full(_)))
     };
     let mut more = value.clone();
     more.log.insert(44, entry(44, 20_000));
@@ -465,6 +483,39 @@ fn a_store_that_may_hold_less_than_it_does_takes_marks_and_what_makes_room() {
     value.log = value.log.split(&43).1;
     assert!(!full(&value, &mut store), "and so has what lets go of the log");
     assert!(store.has_room() && !full(&more, &mut open_again(store, subject.path())));
+}
+
+/// Where LMDB has no more room for what makes some, the journal has.
+#[test]
+fn what_needs_little_goes_to_the_journal_where_lmdb_is_full() {
+    let mut subject = Subject::new();
+    let mut value = Durable::clone(&subject.committed);
+    (4..64).for_each(|slot| drop(value.log.insert(slot, entry(slot, 20_000))));
+    subject.commit(value.clone());
+    assert!(read(subject.path(), LMDB).len() > 1 << 20, "it is larger than the journal");
+    subject.store = None;
+    // More than twice of what it may hold: it takes nothing into the log. But marks, as it finds room for those in its map.
+    let mut store = DiskStore::open(subject.path(), "c", 1, 400 << 10).unwrap();
+    store.load().unwrap();
+    let files = || [LMDB, journal::FILE].map(|file| read(subject.path(), file));
+    let mut with_entry = |entry: Entry<Command>| {
+        let before = files();
+        let mut tried = value.clone();
+        tried.incarnation += 1;
+        tried.log.insert(64 + tried.incarnation, entry);
+        let done = store.commit(&Arc::new(tried.clone()));
+        let [lmdb, journal] = files();
+        assert!(lmdb == before[0], "LMDB has no room for it");
+        assert_eq!(journal != before[1], done.is_ok());
+        done.inspect(|()| value = tried)
+    };
+    assert!(matches!(with_entry(entry(64, 10)), Err(CommitError::Full(_))), "no more values");
+    (0..5).for_each(|_| with_entry(Entry::Noop).expect("what brings none has room"));
+    assert!(matches!(with_entry(entry(64, 10)), Err(CommitError::Full(_))), "still no more values");
+    drop(store);
+    subject.committed = Arc::new(value);
+    subject.reopen();
+    subject.holds();
 }
 
 fn open_again(store: DiskStore, path: &Path) -> DiskStore {

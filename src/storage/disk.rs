@@ -180,7 +180,7 @@ fn damaged(path: &Path, why: &str) -> OpenError {
     OpenError::Damaged(path.into(), format!("{}: {why}", journal::FILE))
 }
 
-/// Whose store lies in `path`, and what was committed there last. It may be in use; then the last may be missed.
+/// Whose store lies in `path`, and what was committed there last. It may be in use; then what is committed after this has begun may be missed.
 pub fn peek(path: &Path) -> Result<(Identity, Option<Stored>), OpenError> {
     let (identity, stored, records) = lmdb::peek(path, |identity, transaction, is_in_use| {
         if identity.format < journal::SINCE_FORMAT {

@@ -3,6 +3,8 @@
 //! The replica saves its whole durable value; a [`Store`] finds what changed since the last commit and writes that much. After
 //! [`Store::commit`] returns, the value survives a crash of the process and of the machine.
 
+#[cfg(test)]
+mod beside;
 mod codec;
 #[cfg(test)]
 mod crashes;

@@ -353,6 +353,40 @@ fn a_full_disk_is_told_and_nothing_is_lost() {
     assert_eq!(store.load(), Ok(Some(large)));
 }
 
+/// All that the journal holds goes to LMDB with the marks for which that has no more room, and takes the more there, as the entries fill a
+/// page of their own each.
+#[test]
+fn on_a_full_disk_there_is_room_for_all_that_the_journal_holds() {
+    let Some(disk) = Disk::new(12 << 10) else { return };
+    let path = disk.0.path().join("node");
+    let mut store = open(&path);
+    store.load().unwrap();
+    let mut value = value(0, 1);
+    store.commit(&Arc::new(value.clone())).unwrap();
+    let file = path.join("data.mdb");
+    let lmdb = fs::read(&file).unwrap();
+    // Nearly all that it takes.
+    for slot in 0..380 {
+        value.log.insert(slot, entry(slot, 2040));
+        store.commit(&Arc::new(value.clone())).unwrap();
+    }
+    assert!(fs::read(&file).unwrap() == lmdb, "all of it is in the journal");
+    disk.fill(0);
+    let mut refused = 0;
+    for _ in 0..2000 {
+        value.incarnation += 1;
+        while let Err(error) = store.commit(&Arc::new(value.clone())) {
+            assert!(matches!(error, CommitError::Full(_)), "{error}");
+            assert!(store.load().unwrap().is_some());
+            refused += 1;
+            assert!(refused < 3, "what was held for it was given up, and it has no room");
+        }
+    }
+    assert!(refused > 0 && fs::read(&file).unwrap() != lmdb, "{refused}");
+    drop(store);
+    assert!(open(&path).load().unwrap().as_deref() == Some(&value));
+}
+
 #[test]
 fn a_store_that_cannot_be_made_on_a_full_disk_is_made_when_there_is_room() {
     let Some(disk) = Disk::new(4 << 10) else { return };
