@@ -62,7 +62,10 @@ impl DiskStore {
                 Ok(true)
             }
             Err(AppendError::NoRoom) => Ok(false),
-            Err(AppendError::Failed(error)) => Err(CommitError::Failed(format!("in its journal: {error}"))),
+            Err(AppendError::Failed(error)) => Err(CommitError::Failed(format!(
+                "{}: {error}. What was committed before is there: when its disk takes writes, start the node again",
+                journal::FILE
+            ))),
         }
     }
 

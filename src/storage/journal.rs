@@ -249,6 +249,8 @@ impl Journal {
             self.closed = true;
             return Err(if is_full(&error) { AppendError::NoRoom } else { AppendError::Failed(error) });
         }
+        // Not even where the disk was full is this for want of room: after a sync that failed the kernel may take for written what is not, and a
+        // later sync says nothing of it. So the record may be there or not, and whoever reads it finds it in memory alone.
         if let Err(error) = self.file.sync_data() {
             self.closed = true;
             return Err(AppendError::Failed(error));

@@ -59,6 +59,38 @@ fn a_node_whose_meta_page_finds_no_room_stops_and_has_everything_when_it_is_star
     assert!(value == "a" || value.len() == 1 << 20, "{value:.9}");
 }
 
+/// What is on the disk is not known then; and where the journal is read and not synced, it is not at a start either.
+#[test]
+fn a_node_whose_journal_cannot_be_synced_stops_and_does_not_start_until_it_can() {
+    let errors =
+        [(5, "Input/output error", "cannot use the data directory"), (28, "No space left", "no room for a store")];
+    for (error, words, at_start) in errors {
+        let directory = tempfile::tempdir().unwrap();
+        let network = Network::new(1, false, 1).unwrap();
+        let node = Path::new(env!("CARGO_BIN_EXE_node"));
+        let mut nodes = Nodes::new(directory.path(), node, &network, &[], &["tcp"], None).unwrap();
+        let (sender, store) = (Sender::new(), network.stores()[0]);
+        let put = |val: &str| sender.send(store, ("PUT", "/kvstore/k", &format!("{{\"val\": \"{val}\"}}")), &[], 500);
+        nodes.start(0).unwrap();
+        until("write", || matches!(put("a"), Attempt::Answer(200, _)).then_some(()));
+        nodes.shim(0).journal_syncs_fail(error).unwrap();
+        nodes.may_end(0, true);
+        assert!(!matches!(put("b"), Attempt::Answer(200 | 503, _)), "it is not done, and nobody can know");
+        until("end", || (nodes.look() == Ok(1)).then_some(()));
+        let stopped = nodes.told(0);
+        assert!(["journal", words, "start the node again"].iter().all(|word| stopped.contains(word)), "{stopped}");
+        nodes.start(0).unwrap();
+        until("end at the start", || (nodes.look() == Ok(1)).then_some(()));
+        // Before it saves anything.
+        let refused = nodes.told(0);
+        assert!(refused.contains(at_start) && !refused.contains("node replace"), "{refused}");
+        nodes.shim(0).syncs_fail(false).unwrap();
+        nodes.start(0).unwrap();
+        let read = until("read", || sender.get(store, "/kvstore/k", 500));
+        assert!(read["val"] == "a" || read["val"] == "b", "{read}");
+    }
+}
+
 /// Twenty seconds of faults among three nodes.
 #[test]
 fn three_nodes_under_fire_keep_their_promises() {

@@ -1,7 +1,7 @@
 /* What a node's disk and wall clock do, by word of the harness: preloaded into the node's process, which is otherwise the one that ships.
  *
  * The words stand in a file that harness and node both map (shim.rs). A slow disk takes its time before each write, so what a kill finds waiting
- * is not written. A failing one answers a sync with EIO, a full one a write with ENOSPC. The wall clock is so far off; the monotonic one is the
+ * is not written. A failing one answers a sync with an error, a full one a write with ENOSPC. The wall clock is so far off; the monotonic one is the
  * kernel's, which never jumps.
  *
  * What is written to the store is held in the process until it is synced: so each kill is a power cut to that node, and what a failed sync was to
@@ -26,9 +26,9 @@
 #include <unistd.h>
 
 struct words {
-    volatile uint32_t delay_us, syncs_fail;
+    volatile uint32_t delay_us, syncs_fail; /* with which error */
     volatile uint32_t full; /* 1: for all; 2: for what is synced by itself, as meta pages */
-    volatile uint32_t pad;
+    volatile uint32_t journal_alone; /* 1: the syncs of the journal fail, and no other */
     volatile int64_t wall_ms;
     volatile uint64_t hits; /* how often any of this was done to the node */
     volatile uint64_t held, written; /* writes that were held back, and those of them that were synced */
@@ -170,14 +170,14 @@ static int let_go(int file, int dropped) {
     return result;
 }
 
-static int sync_failed(void) {
+static int sync_failed(int file) {
     if (words->delay_us) {
         hit();
         usleep(words->delay_us);
     }
-    if (words->syncs_fail) {
+    if (words->syncs_fail && (!words->journal_alone || is_journal(file))) {
         hit();
-        errno = EIO;
+        errno = words->syncs_fail;
         return 1;
     }
     return 0;
@@ -218,19 +218,19 @@ ssize_t writev(int file, const struct iovec *from, int count) {
 
 int fsync(int file) {
     REAL(int, "fsync", int);
-    int failed = sync_failed();
+    int failed = sync_failed(file);
     return let_go(file, failed) || failed ? -1 : real(file);
 }
 
 int fdatasync(int file) {
     REAL(int, "fdatasync", int);
-    int failed = sync_failed();
+    int failed = sync_failed(file);
     return let_go(file, failed) || failed ? -1 : real(file);
 }
 
 int msync(void *at, size_t length, int flags) {
     REAL(int, "msync", void *, size_t, int);
-    return sync_failed() ? -1 : real(at, length, flags);
+    return sync_failed(-1) ? -1 : real(at, length, flags);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *to) {

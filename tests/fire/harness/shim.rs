@@ -13,6 +13,7 @@ const SOURCE: &str = include_str!("shim.c");
 const DELAY_US: u64 = 0;
 const SYNCS_FAIL: u64 = 4;
 const FULL: u64 = 8;
+const JOURNAL_ALONE: u64 = 12;
 const WALL_MS: u64 = 16;
 const HITS: u64 = 24;
 const HELD: u64 = 32;
@@ -52,7 +53,15 @@ impl Shim {
     }
 
     pub(crate) fn syncs_fail(&mut self, fail: bool) -> io::Result<()> {
-        self.file.write_all_at(&u32::from(fail).to_ne_bytes(), SYNCS_FAIL)
+        const INPUT_OUTPUT: u32 = 5;
+        self.file.write_all_at(&0u32.to_ne_bytes(), JOURNAL_ALONE)?;
+        self.file.write_all_at(&if fail { INPUT_OUTPUT } else { 0 }.to_ne_bytes(), SYNCS_FAIL)
+    }
+
+    /// Only those of the journal, with such an error.
+    pub(crate) fn journal_syncs_fail(&mut self, error: u32) -> io::Result<()> {
+        self.file.write_all_at(&1u32.to_ne_bytes(), JOURNAL_ALONE)?;
+        self.file.write_all_at(&error.to_ne_bytes(), SYNCS_FAIL)
     }
 
     pub(crate) fn full(&mut self, full: bool) -> io::Result<()> {
