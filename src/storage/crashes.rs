@@ -157,10 +157,11 @@ impl Subject {
 
     /// A value of which a part was written is there, or it is as if nothing had been.
     fn found(&mut self, tried: &Stored) {
-        let looked = disk::peek(self.path()).unwrap().1;
+        let looked = disk::peek(self.path()).unwrap();
         self.reopen();
-        let found = self.store.as_mut().unwrap().load().unwrap();
-        assert_eq!(looked, found);
+        let store = self.store.as_mut().unwrap();
+        let found = store.load().unwrap();
+        assert_eq!(looked, (store.identity(), found.clone()));
         if found.as_ref() == Some(tried) {
             self.committed = tried.clone();
         }

@@ -23,10 +23,7 @@ pub(super) struct Delta {
 impl Delta {
     /// What makes `after` of `before`; none if they differ in what this cannot say.
     pub(super) fn of(before: &Durable<Machine>, after: &Durable<Machine>) -> Option<Delta> {
-        let arriving = |value: &Durable<Machine>| {
-            value.arriving.as_ref().map(|arriving| (arriving.executor.applied, arriving.after.clone()))
-        };
-        if before.snapshot.applied != after.snapshot.applied || arriving(before) != arriving(after) {
+        if changes_snapshots(before, after) {
             return None;
         }
         let Durable { promised, promised_at, decided, incarnation, .. } = *after;
@@ -62,6 +59,14 @@ impl Delta {
             Err(error) => Err(format!("cannot be decoded: {error}")),
         }
     }
+}
+
+/// Whether they have different snapshots, or different parts of another that arrives.
+pub(super) fn changes_snapshots(before: &Durable<Machine>, after: &Durable<Machine>) -> bool {
+    let arriving = |value: &Durable<Machine>| {
+        value.arriving.as_ref().map(|arriving| (arriving.executor.applied, arriving.after.clone()))
+    };
+    before.snapshot.applied != after.snapshot.applied || arriving(before) != arriving(after)
 }
 
 /// What was added or replaced, and what was removed.

@@ -48,14 +48,17 @@ pub(super) fn probe(path: &Path, bytes: u64) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// Whether `error` says that the disk is full. LMDB calls it an input or output error where only a part of its pages could be written;
+/// Whether `error` says that there is no room on the disk.
+pub(super) fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// Whether `error` of LMDB says that the disk is full. LMDB calls it an input or output error where only a part of its pages could be written;
 /// then it is asked whether there is room. It drops a transaction whose pages were not all written and synced, and nothing that was
 /// committed depends on those; where a meta page fails, it refuses every further transaction. So nothing is lost by going on.
 pub(super) fn lacks_room(path: &Path, error: &std::io::Error) -> bool {
     const INPUT_OUTPUT: i32 = 5;
-    let full = |kind| matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-    full(error.kind())
-        || error.raw_os_error() == Some(INPUT_OUTPUT) && probe(path, 1).is_err_and(|error| full(error.kind()))
+    is_full(error) || error.raw_os_error() == Some(INPUT_OUTPUT) && probe(path, 1).is_err_and(|error| is_full(&error))
 }
 
 /// LMDB maps its table of readers and writes it there: on a full disk the process would end with SIGBUS, were it not there before.

@@ -22,6 +22,7 @@
 
 #![allow(clippy::disallowed_types, reason = "this is where files are")]
 
+use super::directory::is_full;
 use super::identity::StoreId;
 use std::fs::File;
 use std::io;
@@ -169,10 +170,6 @@ fn whole(heads: &[Option<Head>], number: usize) -> Option<usize> {
     };
     let record = heads.get(..sectors as usize)?;
     record.iter().enumerate().all(is_part).then_some(sectors as usize)
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Why a record was not written.

@@ -15,7 +15,7 @@ use super::directory::{
 use super::identity::{FORMAT, Identity};
 use super::pages::{self, Snapshot, Unnumbered};
 use super::trees::{self, IDENTITY, MARKS, Read, STAMP, Trees};
-use super::{CommitError, Needs, OpenError, Store, Usage, journal};
+use super::{CommitError, Needs, OpenError, Usage, journal};
 use crate::Stored;
 use heed::{Env, EnvFlags, EnvOpenOptions, MdbError, WithoutTls};
 use paxos_model::replica::durable::Durable;
@@ -187,12 +187,14 @@ fn upgrade(path: &Path, env: &Env<WithoutTls>, identity: &Identity, from: u32) -
     txn.commit().map_err(failed)
 }
 
-impl Store for LmdbStore {
-    fn identity(&self) -> Identity {
+impl LmdbStore {
+    /// Whose store it is.
+    pub(super) fn identity(&self) -> Identity {
         self.identity.clone()
     }
 
-    fn load(&mut self) -> Result<Option<Stored>, OpenError> {
+    /// What was committed last; none if nothing ever was.
+    pub(super) fn load(&mut self) -> Result<Option<Stored>, OpenError> {
         let (found, transaction) = read(&self.path, &self.env, &self.trees)?;
         let (committed, second) = found.unzip();
         self.transaction = transaction;
@@ -201,17 +203,13 @@ impl Store for LmdbStore {
         Ok(self.committed.clone())
     }
 
-    fn commit(&mut self, value: &Stored) -> Result<(), CommitError> {
-        let empty = Durable::default();
-        let needs = Needs::of(self.committed.as_deref().unwrap_or(&empty), value);
-        self.commit_what_needs(needs, value)
-    }
-
-    fn usage(&self) -> Usage {
+    /// How much of the store is taken.
+    pub(super) fn usage(&self) -> Usage {
         self.usage
     }
 
-    fn has_room(&mut self) -> bool {
+    /// Whether such a commit as found no room last may succeed now.
+    pub(super) fn has_room(&mut self) -> bool {
         let room = match &self.lack {
             None | Some(Lack::Other) => true,
             // A little is enough: values may be refused anew, but what makes room for them must not be.
@@ -230,9 +228,7 @@ impl Store for LmdbStore {
         }
         room
     }
-}
 
-impl LmdbStore {
     /// Makes `value` durable, all of it or none, which brings what `needs` so much room: what was durable before, wherever, brings nothing.
     pub(super) fn commit_what_needs(&mut self, needs: Needs, value: &Stored) -> Result<(), CommitError> {
         let mut bytes = 0;

@@ -1,5 +1,6 @@
 //! What a value needs room for, beside what is stored.
 
+use super::delta::changes_snapshots;
 use crate::{Command, Machine};
 use imbl::ordmap::DiffItem;
 use paxos_model::replica::durable::Durable;
@@ -22,12 +23,9 @@ pub(crate) enum Needs {
 impl Needs {
     /// Of `value` in a store that holds `before`.
     pub(crate) fn of(before: &Durable<Machine>, value: &Durable<Machine>) -> Needs {
-        let arriving = |stored: &Durable<Machine>| {
-            stored.arriving.as_ref().map(|arriving| (arriving.executor.applied, arriving.after.clone()))
-        };
         if logs_values(before, value) {
             Needs::Values
-        } else if value.snapshot.applied != before.snapshot.applied || arriving(value) != arriving(before) {
+        } else if changes_snapshots(before, value) {
             Needs::Snapshot
         } else if before.log.diff(&value.log).next().is_some() {
             Needs::Entries
