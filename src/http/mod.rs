@@ -22,7 +22,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::yield_now;
 use tokio::time::timeout_at;
 use warp::http::Method;
 use warp::{Filter, Rejection};
@@ -32,6 +33,8 @@ use warp::{Filter, Rejection};
 pub struct Service {
     /// The node.
     node: NodeHandle,
+    /// Told of every request that the node is asked.
+    asked: Arc<Notify>,
     /// What is the same for as long as the node runs.
     about: Arc<About>,
     /// The metrics.
@@ -176,7 +179,7 @@ impl Service {
         stop: watch::Receiver<bool>,
     ) -> Service {
         let backups = Arc::new(Semaphore::new(backup::BACKUPS_MAX));
-        Service { node, about: Arc::new(about), metrics, timeout_ms, backups, stop }
+        Service { node, asked: Arc::default(), about: Arc::new(about), metrics, timeout_ms, backups, stop }
     }
 
     async fn serve(&self, ask: &Ask, place: Place<'_>) -> Result<Reply, Fail> {
@@ -205,7 +208,8 @@ impl Service {
             // It changes nothing, whatever came of it.
             Request::Read(_) | Request::LocalRead(_) => Fail::not_answered,
         };
-        let answer = self.node.request(request, ask.left_ms()).map_err(|_| Fail::overloaded())?;
+        let answer = self.node.queue(request, ask.left_ms()).map_err(|_| Fail::overloaded())?;
+        self.asked.notify_one();
         match timeout_at(ask.until + GRACE, answer).await {
             Ok(Ok(Answered::Outcome(Outcome::Refused(why)))) => Err(Fail::refused(why)),
             Ok(Ok(Answered::Outcome(Outcome::Unknown(why)))) => Err(Fail::unknown(why)),
@@ -237,6 +241,19 @@ impl Service {
 
 /// Serves until `service.stop` is true; then takes no more, and ends when what is open is finished.
 pub async fn serve(service: Service, listener: TcpListener, connections_max: usize) {
-    let stop = service.stop.clone();
-    connections::serve(routes(service), listener, connections_max, stop).await;
+    let (node, asked, stop) = (service.node.clone(), service.asked.clone(), service.stop.clone());
+    tokio::select! {
+        () = connections::serve(routes(service), listener, connections_max, stop) => {}
+        () = wake(node, &asked) => {}
+    }
+}
+
+/// Wakes the node for its requests: once for all that have arrived together, since to wake it costs more than a request does.
+async fn wake(node: NodeHandle, asked: &Notify) {
+    loop {
+        asked.notified().await;
+        // After the tasks whose requests are at hand.
+        yield_now().await;
+        node.ring();
+    }
 }

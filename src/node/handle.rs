@@ -57,6 +57,8 @@ pub struct NodeHandle {
     pub(super) peers: Sender<Delivered>,
     pub(super) inbox_bytes: Arc<AtomicUsize>,
     pub(super) asks: Sender<Ask>,
+    /// Wakes the loop for the asks; a full one has done so.
+    pub(super) bell: Sender<()>,
     pub(super) copies: Sender<Copy>,
     pub(super) stop: Sender<()>,
     pub(super) clients: Arc<Clients>,
@@ -79,12 +81,25 @@ impl NodeHandle {
 
     /// Begins a request, which is answered within `timeout_ms` or a moment after it.
     pub fn request(&self, request: Request, timeout_ms: u32) -> Result<oneshot::Receiver<Answered>, Overloaded> {
+        let answer = self.queue(request, timeout_ms)?;
+        self.ring();
+        Ok(answer)
+    }
+
+    /// As [`NodeHandle::request`], but the loop may sleep on until [`NodeHandle::ring`].
+    pub fn queue(&self, request: Request, timeout_ms: u32) -> Result<oneshot::Receiver<Answered>, Overloaded> {
         let (number, answer) = self.clients.begin(&request, timeout_ms, now())?;
         if self.asks.try_send((number, request)).is_err() {
             self.clients.forget(number);
             return Err(Overloaded);
         }
         Ok(answer)
+    }
+
+    /// Wakes the loop for what is queued.
+    pub fn ring(&self) {
+        // One that is not heard yet is enough.
+        let _ = self.bell.try_send(());
     }
 
     /// What is applied at this node: a clone, which shares all but what changes later. It is a prefix of what is decided, and may lag.
@@ -115,18 +130,48 @@ impl NodeHandle {
 mod tests {
     use super::*;
     use crate::node::sizes::tests::large;
-    use crossbeam_channel::bounded;
+    use crossbeam_channel::{Receiver, bounded};
+    use paxos_model::kv::Query;
     use paxos_model::replica::message::Message;
+
+    /// A handle, and where what it is given arrives.
+    struct Loop {
+        handle: NodeHandle,
+        inbox: Receiver<Delivered>,
+        asked: Receiver<Ask>,
+        rung: Receiver<()>,
+    }
+
+    fn a_loop() -> Loop {
+        let (peers, inbox) = bounded(10);
+        let (asks, asked) = bounded(10);
+        let (bell, rung) = bounded(1);
+        let (copies, _) = bounded(1);
+        let (stop, _) = bounded(1);
+        let (_, status) = watch::channel(Status::default());
+        let (inbox_bytes, clients) = Default::default();
+        Loop {
+            handle: NodeHandle { peers, inbox_bytes, asks, bell, copies, stop, clients, status },
+            inbox,
+            asked,
+            rung,
+        }
+    }
+
+    #[test]
+    fn the_loop_is_woken_once_for_many_requests() {
+        let Loop { handle, asked, rung, .. } = a_loop();
+        let read = || Request::Read(Query::Get("k".into()));
+        let quiet = handle.queue(read(), 1000).expect("there is room");
+        assert!(rung.is_empty());
+        let others = [handle.request(read(), 1000), handle.request(read(), 1000)];
+        assert_eq!((asked.len(), rung.len()), (3, 1));
+        drop((quiet, others));
+    }
 
     #[test]
     fn what_waits_for_the_loop_is_bounded_in_bytes_and_in_number() {
-        let (peers, inbox) = bounded(10);
-        let (asks, _asked) = bounded(10);
-        let (copies, _copied) = bounded(1);
-        let (stop, _stopping) = bounded(1);
-        let (_publish, status) = watch::channel(Status::default());
-        let (inbox_bytes, clients) = Default::default();
-        let handle = NodeHandle { peers, inbox_bytes, asks, copies, stop, clients, status };
+        let Loop { handle, inbox, .. } = a_loop();
         let from = Id::from(1);
         let fetch = |from| Message::Fetch { from, arriving: None };
         assert!(

@@ -48,6 +48,7 @@ pub fn start<S: Store>(
     let disk = disk.map_err(|error| format!("cannot start the disk thread: {error}"))?;
     let (peer_sender, peers) = bounded(settings.inputs_max);
     let (ask_sender, asks) = bounded(settings.inputs_max);
+    let (bell, rung) = bounded(1);
     let (copy_sender, copies) = bounded(COPIES_MAX);
     let (stop, stopping) = bounded(1);
     let (publish, status) = watch::channel(Status::default());
@@ -56,6 +57,7 @@ pub fn start<S: Store>(
         peers: peer_sender,
         inbox_bytes: inbox_bytes.clone(),
         asks: ask_sender,
+        bell,
         copies: copy_sender,
         stop,
         clients: clients.clone(),
@@ -66,7 +68,7 @@ pub fn start<S: Store>(
         let _closing = Closing(clients.clone());
         let core = Core::new(&settings, stored, usage, outlet, rand::random(), now());
         let mut running =
-            Running { core, clients, orders, reports, peers, inbox_bytes, asks, copies, stopping, publish };
+            Running { core, clients, orders, reports, peers, inbox_bytes, asks, rung, copies, stopping, publish };
         let ended = running.run();
         let hangs = running.core.awaits_disk() && ended.is_err();
         drop(running);
@@ -96,6 +98,7 @@ struct Running {
     peers: Receiver<Delivered>,
     inbox_bytes: Arc<AtomicUsize>,
     asks: Receiver<Ask>,
+    rung: Receiver<()>,
     copies: Receiver<Copy>,
     stopping: Receiver<()>,
     publish: watch::Sender<Status>,
@@ -113,14 +116,22 @@ impl Running {
             while let Ok(copy) = self.copies.try_recv() {
                 self.hand_out(copy);
             }
+            // Before the asks are taken: whoever rings later has asked for more.
+            let _ = self.rung.try_recv();
             self.drain();
             self.core.run_timers(now());
             self.hand_over();
             self.tell();
-            if (!self.core.has_own() || self.core.is_stalled()) && !self.wait()? {
+            if !self.has_more() && !self.wait()? {
                 return self.finish();
             }
         }
+    }
+
+    /// Whether there is something to step for that nobody wakes the loop for again.
+    fn has_more(&self) -> bool {
+        let asked = || self.core.admits() && !self.asks.is_empty();
+        !self.core.is_stalled() && (self.core.has_own() || asked())
     }
 
     /// Takes in what is at hand.
@@ -164,9 +175,9 @@ impl Running {
     fn wait(&mut self) -> Result<bool, String> {
         let stalled = self.core.is_stalled();
         let pause = self.core.next_wake().map_or(LOOK, |at| at.saturating_duration_since(now()).min(LOOK));
-        let (no_peers, no_asks) = (never(), never());
+        let (no_peers, no_bell) = (never(), never());
         let peers = if stalled { &no_peers } else { &self.peers };
-        let asks = if stalled || !self.core.admits() { &no_asks } else { &self.asks };
+        let rung = if stalled || !self.core.admits() { &no_bell } else { &self.rung };
         select! {
             recv(self.reports) -> report => match report {
                 Ok(report) => self.core.take_report(report, now())?,
@@ -175,9 +186,7 @@ impl Running {
             recv(peers) -> delivered => if let Ok(delivered) = delivered {
                 self.take_delivered(delivered);
             },
-            recv(asks) -> ask => if let Ok(ask) = ask {
-                self.core.take_ask(ask, now());
-            },
+            recv(rung) -> _ => {}
             recv(self.copies) -> copy => if let Ok(copy) = copy {
                 self.hand_out(copy);
             },
