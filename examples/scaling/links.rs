@@ -39,16 +39,18 @@ pub(crate) struct Links {
 
 impl Peers for Links {
     fn send(&self, dst: Id, message: Msg) {
-        self.broadcast(&[dst], message);
+        self.send_all(vec![(vec![dst], message)]);
     }
 
-    fn broadcast(&self, to: &[Id], message: Msg) {
-        let encoded: Arc<[u8]> = codec::encode(&message).expect("a message fits").into();
+    fn send_all(&self, messages: Vec<(Vec<Id>, Msg)>) {
         let arrives = Instant::now() + self.half;
-        for dst in to {
-            let parcel = Parcel { src: self.src, arrives, encoded: encoded.clone() };
-            if let Err(TrySendError::Full(_)) = self.ways[dst].try_send(parcel) {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
+        for (to, message) in messages {
+            let encoded: Arc<[u8]> = codec::encode(&message).expect("a message fits").into();
+            for dst in to {
+                let parcel = Parcel { src: self.src, arrives, encoded: encoded.clone() };
+                if let Err(TrySendError::Full(_)) = self.ways[&dst].try_send(parcel) {
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                }
             }
         }
     }

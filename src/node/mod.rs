@@ -35,8 +35,10 @@ pub trait Peers: Send + Sync + 'static {
     /// Sends `message` to node `dst`, sooner or later, or not at all.
     fn send(&self, dst: Id, message: Msg);
 
-    /// Sends `message` to each of the nodes `to`.
-    fn broadcast(&self, to: &[Id], message: Msg) {
-        to.iter().for_each(|dst| self.send(*dst, message.clone()));
+    /// Sends each message to all of its nodes, in this order.
+    fn send_all(&self, messages: Vec<(Vec<Id>, Msg)>) {
+        for (to, message) in messages {
+            to.iter().for_each(|dst| self.send(*dst, message.clone()));
+        }
     }
 }

@@ -39,26 +39,20 @@ impl Outlet {
         }
         let (mut mine, mut answers) = (Vec::new(), Vec::new());
         // One message to several nodes is encoded once.
-        let mut next: Option<(Vec<Id>, Msg)> = None;
+        let mut others: Vec<(Vec<Id>, Msg)> = Vec::new();
         for (dst, message) in messages {
             match message {
                 Message::Reply { number, outcome } => answers.push((number, Answered::Outcome(outcome))),
                 message if dst == self.id => mine.push(message),
-                message => match &mut next {
+                message => match others.last_mut() {
                     Some((to, same)) if *same == message => to.push(dst),
-                    next => self.send(next.replace((vec![dst], message))),
+                    _ => others.push((vec![dst], message)),
                 },
             }
         }
-        self.send(next);
+        self.peers.send_all(others);
         // After the messages to nodes, which have the longer way: clients are many, and each has to be woken.
         self.clients.answer_all(answers);
         mine
-    }
-
-    fn send(&self, message: Option<(Vec<Id>, Msg)>) {
-        if let Some((to, message)) = message {
-            self.peers.broadcast(&to, message);
-        }
     }
 }

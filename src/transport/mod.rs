@@ -6,6 +6,7 @@ pub mod codec;
 #[cfg(test)]
 mod codec_tests;
 mod counted;
+mod line;
 pub mod pins;
 pub mod tcp;
 pub mod udp;
@@ -13,7 +14,8 @@ pub mod udp;
 use crate::Msg;
 use crate::node::Peers;
 use crate::notices::dropped;
-use codec::{Hello, MESSAGE_MAX, PROTOCOL};
+use codec::{Hello, MESSAGE_MAX, PROTOCOL, Seal};
+use line::{Line, Turn, Written};
 use pins::Pins;
 use serde::{Deserialize, Serialize};
 use stateright::actor::Id;
@@ -21,6 +23,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 
 /// How a node sends to its peers. Every node listens on both, so the two may be mixed in one cluster.
@@ -124,6 +127,7 @@ impl Book {
 struct Lane {
     sender: mpsc::Sender<Arc<[u8]>>,
     waiting: Waiting,
+    line: Arc<Line>,
 }
 
 /// The bytes that wait for one peer, and the gauge that shows them.
@@ -165,10 +169,10 @@ impl Lanes {
         Lanes(lanes.collect())
     }
 
-    fn push(&self, dst: Id, encoded: Arc<[u8]>) {
+    fn push(&self, dst: Id, encoded: &[Arc<[u8]>]) {
         match self.0.get(&dst) {
             Some(lane) => lane.push(dst, encoded),
-            None => dropped("unknown_peer", format_args!("a message for node {dst:?}, which is no peer")),
+            None => dropped("unknown_peer", format_args!("messages for node {dst:?}, which is no peer")),
         }
     }
 }
@@ -176,6 +180,7 @@ impl Lanes {
 /// The other end of a [`Lane`].
 pub(crate) struct LaneEnd {
     pub(crate) receiver: mpsc::Receiver<Arc<[u8]>>,
+    line: Arc<Line>,
     waiting: Waiting,
 }
 
@@ -189,11 +194,23 @@ impl Lane {
         let (sender, receiver) = mpsc::channel(LANE_MESSAGES);
         let gauge = crate::metrics::peer_queue_bytes(node, peer);
         let waiting = Waiting { bytes: Arc::new(AtomicUsize::new(0)), gauge };
-        (Lane { sender, waiting: waiting.clone() }, LaneEnd { receiver, waiting })
+        let line = Arc::new(Line::default());
+        (Lane { sender, waiting: waiting.clone(), line: line.clone() }, LaneEnd { receiver, line, waiting })
     }
 
-    /// Queues an encoded message, or drops it.
-    fn push(&self, dst: Id, encoded: Arc<[u8]>) {
+    /// Writes encoded messages, or queues them, or drops them.
+    fn push(&self, dst: Id, encoded: &[Arc<[u8]>]) {
+        // Held to the end, so that they stay in their order.
+        let mut turn = self.line.turn();
+        match turn.write(encoded) {
+            Written::All => {}
+            // An empty one wakes the task.
+            Written::Part => self.queue(dst, Arc::default()),
+            Written::Nothing => encoded.iter().for_each(|message| self.queue(dst, message.clone())),
+        }
+    }
+
+    fn queue(&self, dst: Id, encoded: Arc<[u8]>) {
         let length = encoded.len();
         if self.waiting.add(length) {
             if self.sender.try_send(encoded).is_ok() {
@@ -209,6 +226,22 @@ impl Lane {
 }
 
 impl LaneEnd {
+    /// Lets who sends write to `stream`, if nothing is queued.
+    pub(crate) fn lend(&self, stream: &mut Option<OwnedWriteHalf>, seal: Seal) {
+        // Nothing can be queued meanwhile.
+        let mut turn = self.line.turn();
+        if self.receiver.is_empty()
+            && let Some(stream) = stream.take()
+        {
+            *turn = Turn::Sender(stream, seal);
+        }
+    }
+
+    /// Takes back what was lent, with what is to be written on it first.
+    pub(crate) fn take_back(&self) -> Option<(OwnedWriteHalf, Vec<u8>)> {
+        self.line.turn().take_back()
+    }
+
     /// Takes `count` bytes off the account of what waits.
     pub(crate) fn taken(&self, count: usize) {
         self.waiting.take(count);
@@ -231,16 +264,26 @@ impl Network {
 
 impl Peers for Network {
     fn send(&self, dst: Id, message: Msg) {
-        self.broadcast(&[dst], message);
+        self.send_all(vec![(vec![dst], message)]);
     }
 
-    fn broadcast(&self, to: &[Id], message: Msg) {
-        let Some(encoded) = codec::encode(&message) else {
-            dropped("too_large", format_args!("a message of more than {MESSAGE_MAX} bytes"));
-            return;
-        };
-        let lanes = if self.kind == Kind::Udp && encoded.len() <= udp::BODY_MAX { &self.udp } else { &self.tcp };
-        let encoded: Arc<[u8]> = encoded.into();
-        to.iter().for_each(|dst| lanes.push(*dst, encoded.clone()));
+    fn send_all(&self, messages: Vec<(Vec<Id>, Msg)>) {
+        let mut by_tcp: BTreeMap<Id, Vec<Arc<[u8]>>> = BTreeMap::new();
+        for (to, message) in messages {
+            let Some(encoded) = codec::encode(&message) else {
+                dropped("too_large", format_args!("a message of more than {MESSAGE_MAX} bytes"));
+                continue;
+            };
+            let by_udp = self.kind == Kind::Udp && encoded.len() <= udp::BODY_MAX;
+            let encoded: Arc<[u8]> = encoded.into();
+            for dst in to {
+                if by_udp {
+                    self.udp.push(dst, std::slice::from_ref(&encoded));
+                } else {
+                    by_tcp.entry(dst).or_default().push(encoded.clone());
+                }
+            }
+        }
+        by_tcp.into_iter().for_each(|(dst, encoded)| self.tcp.push(dst, &encoded));
     }
 }

@@ -60,7 +60,9 @@ async fn send_to(node: u64, address: String, mut lane: LaneEnd, book: Arc<Book>,
                 tracing::info!(node, %address, "connected");
                 let begun = Instant::now();
                 let seal = Seal::of(&Hello { to: node, ..book.me.clone() });
-                match pump(stream, seal, &mut lane).await {
+                let ended = pump(stream, seal, &mut lane).await;
+                drop(lane.take_back());
+                match ended {
                     Ok(()) => return,
                     Err(error) => {
                         // One that lets in and hangs up at once is tried less and less often, too.
@@ -108,17 +110,24 @@ async fn introduce(node: u64, address: &str, book: &Book, pins: &Pins) -> Result
     if from == node { Ok(stream) } else { Err(format!("it is node {from}")) }
 }
 
-/// Writes what is queued, as much as there is at a time. Ends well only when the queue is closed.
-async fn pump(mut stream: TcpStream, seal: Seal, lane: &mut LaneEnd) -> io::Result<()> {
-    let (mut from_peer, mut to_peer) = stream.split();
+/// Writes what is queued, as much as there is at a time, and lets who sends write while there is nothing. Ends well only when the queue is
+/// closed.
+async fn pump(stream: TcpStream, seal: Seal, lane: &mut LaneEnd) -> io::Result<()> {
+    let (mut from_peer, to_peer) = stream.into_split();
+    let mut mine = Some(to_peer);
     let mut buffer = Vec::new();
     loop {
-        buffer.clear();
+        lane.lend(&mut mine, seal);
         let received = tokio::select! {
             received = timeout(IDLE, lane.receiver.recv()) => received,
             // It says nothing here; but its end is known before anything more is written and lost.
             closed = from_peer.read_u8() => return Err(closed.err().unwrap_or(io::ErrorKind::InvalidData.into())),
         };
+        buffer.clear();
+        if let Some((lent, mut rest)) = lane.take_back() {
+            mine = Some(lent);
+            buffer.append(&mut rest);
+        }
         match received {
             Ok(None) => return Ok(()),
             Ok(Some(message)) => {
@@ -132,6 +141,7 @@ async fn pump(mut stream: TcpStream, seal: Seal, lane: &mut LaneEnd) -> io::Resu
             Err(_) => codec::frame(&mut buffer, seal, &[]),
         }
         metrics::counter!("paxos_peer_sent_bytes_total").increment(buffer.len() as u64);
+        let to_peer = mine.as_mut().expect("it was not lent, or is back");
         timeout(WRITE_TIME, to_peer.write_all(&buffer))
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
