@@ -15,13 +15,25 @@ use std::fmt;
 use std::sync::Arc;
 
 /// What a slot of the log holds.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[allow(clippy::derived_hash_with_manual_eq, reason = "they are equal where they would be by derivation")]
 #[serde(bound = "C: Value")]
 pub enum Entry<C: Value> {
     /// Fills a hole; changes nothing.
     Noop,
     /// Operations, carried out in order.
     Batch(Arc<[Operation<C>]>),
+}
+
+impl<C: Value> PartialEq for Entry<C> {
+    /// A clone is equal by where it lies: entries are long, and each save compares the log with a clone of it.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Entry::Noop, Entry::Noop) => true,
+            (Entry::Batch(own), Entry::Batch(others)) => Arc::ptr_eq(own, others) || own == others,
+            _ => false,
+        }
+    }
 }
 
 impl<C: Value> Entry<C> {
