@@ -3,12 +3,14 @@
 //! A state shows what is stored, what a leader proposed and how far it says that slots are decided, what messages of members tell, and the
 //! votes on record. For what was taken for decided in lives that are over stands what is chosen. Where votes for a chosen value
 //! are forgotten, those are known that somebody stores or tells; all others are on record.
+//!
+//! What a slot holds stands as its hash, here: the clauses compare values, and nothing else.
 
 use super::audit::{Audit, Tagged};
 use super::record::Record;
-use super::refines::{self, Known, Value};
+use super::refines::{self, Known};
 use crate::refinement::invariant::{DECIDED_IS_CHOSEN, clauses};
-use crate::refinement::protocol::Domain;
+use crate::refinement::protocol::{Domain, Protocol};
 use paxos_model::replica::ballot::{Ballot, Slot};
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::durable::Durable;
@@ -16,23 +18,36 @@ use paxos_model::replica::message::{Entry, Message, MessageOf};
 use paxos_model::replica::{Role, State};
 use stateright::actor::Id;
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// What a slot holds, as far as it is known.
+type Value = Option<u64>;
+
+fn hash(entry: &Entry<Tagged>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    entry.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn hashed(known: Known<Audit>) -> Protocol<Value> {
+    known.map(|value| value.as_ref().map(hash))
+}
 
 /// What one node, one message or the record tells of the abstract state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Facts {
-    told: Known<Audit>,
+    told: Protocol<Value>,
     /// The node that has no vote to report in a ballot, in any slot from there on.
     silent: Option<(Id, Ballot, Slot)>,
     /// What is chosen.
-    chosen: BTreeSet<(Slot, Entry<Tagged>)>,
+    chosen: BTreeSet<(Slot, u64)>,
 }
 
 impl Facts {
     /// What a replica has stored, and says as a leader.
     pub fn of_replica(node: Id, state: &State<Audit>, stored: &Durable<Audit>) -> Facts {
-        let mut facts = Facts::default();
-        let told = &mut facts.told;
-        refines::stores::<Audit>(told, node, stored);
+        let mut told = Known::<Audit>::default();
+        refines::stores::<Audit>(&mut told, node, stored);
         // They are on record.
         told.votes.clear();
         // What a candidate has heard is asked where it hears it (`refines-spec`).
@@ -42,7 +57,7 @@ impl Facts {
                 .extend(proposed.map(|(slot, proposal)| (leader.ballot, *slot, Some(proposal.entry.clone()))));
             told.marks.insert(leader.ballot, state.durable.decided);
         }
-        facts
+        Facts { told: hashed(told), ..Facts::default() }
     }
 
     /// What a message tells, if it is a member's; none if nothing.
@@ -50,13 +65,15 @@ impl Facts {
         if !configuration.members.contains_key(&src) {
             return None;
         }
-        let mut facts = Facts::default();
+        let mut told = Known::<Audit>::default();
         let end = refines::end_of_message::<Audit>(message);
         let domain = Domain { quorums: Vec::new(), ballots: Vec::new(), slots: 0..end };
-        refines::tells::<Audit>(&domain, &mut facts.told, None, src, message);
-        if let Message::Promise { ballot, .. } = message {
-            facts.silent = Some((src, *ballot, end));
-        }
+        refines::tells::<Audit>(&domain, &mut told, None, src, message);
+        let silent = match message {
+            Message::Promise { ballot, .. } => Some((src, *ballot, end)),
+            _ => None,
+        };
+        let facts = Facts { told: hashed(told), silent, ..Facts::default() };
         (facts != Facts::default()).then_some(facts)
     }
 
@@ -65,35 +82,32 @@ impl Facts {
         let mut facts = Facts::default();
         for ((slot, ballot), entries) in &record.votes {
             for (entry, voters) in entries {
-                let vote = |node: &Id| (*ballot, *slot, Some(entry.clone()), *node);
+                let vote = |node: &Id| (*ballot, *slot, Some(hash(entry)), *node);
                 facts.told.votes.extend(voters.iter().map(vote));
             }
         }
         let chosen = record.chosen.iter();
-        facts.chosen.extend(chosen.flat_map(|(slot, values)| values.iter().map(|value| (*slot, value.clone()))));
+        facts.chosen.extend(chosen.flat_map(|(slot, values)| values.iter().map(|value| (*slot, hash(value)))));
         facts
     }
 
     fn joins(&self, all: &mut Facts) {
         let (own, told) = (&self.told, &mut all.told);
-        told.promised.extend(own.promised.iter());
-        told.accepted.extend(own.accepted.iter().map(|(place, vote)| (*place, vote.clone())));
+        told.promised.extend(&own.promised);
+        told.accepted.extend(&own.accepted);
         told.log.extend(own.log.iter().map(|(node, log)| (*node, log.clone())));
         for (place, vote) in &own.reports {
             // Of two reports of one promise that which tells less: there is to be one (`refines-spec`).
-            told.reports
-                .entry(*place)
-                .and_modify(|known| *known = known.clone().min(vote.clone()))
-                .or_insert(vote.clone());
+            told.reports.entry(*place).and_modify(|known| *known = (*known).min(*vote)).or_insert(*vote);
         }
-        told.proposals.extend(own.proposals.iter().cloned());
-        told.votes.extend(own.votes.iter().cloned());
+        told.proposals.extend(&own.proposals);
+        told.votes.extend(&own.votes);
         for (ballot, mark) in &own.marks {
             let known = told.marks.entry(*ballot).or_default();
             *known = (*known).max(*mark);
         }
-        told.decided.extend(own.decided.iter().cloned());
-        all.chosen.extend(self.chosen.iter().cloned());
+        told.decided.extend(&own.decided);
+        all.chosen.extend(&self.chosen);
     }
 }
 
@@ -110,17 +124,14 @@ pub fn broken<'a>(
         silent.extend(facts.silent);
     }
     let Facts { told: mut known, chosen, .. } = all;
-    let is_chosen =
-        |slot: Slot, value: &Value<Audit>| value.as_ref().is_some_and(|value| chosen.contains(&(slot, value.clone())));
+    let is_chosen = |slot: Slot, value: Value| value.is_some_and(|value| chosen.contains(&(slot, value)));
     if forgets {
-        let accepted = known.accepted.iter().map(|((node, slot), vote)| (*node, *slot, vote));
-        let reported = known.reports.iter().filter_map(|((node, _, slot), vote)| Some((*node, *slot, vote.as_ref()?)));
-        let of_chosen = accepted.chain(reported).filter(|(_, slot, (_, value))| is_chosen(*slot, value));
-        let votes: Vec<_> =
-            of_chosen.map(|(node, slot, (ballot, value))| (*ballot, slot, value.clone(), node)).collect();
-        known.votes.extend(votes);
+        let accepted = known.accepted.iter().map(|((node, slot), vote)| (*node, *slot, *vote));
+        let reported = known.reports.iter().filter_map(|((node, _, slot), vote)| Some((*node, *slot, (*vote)?)));
+        let of_chosen = accepted.chain(reported).filter(|(_, slot, (_, value))| is_chosen(*slot, *value));
+        known.votes.extend(of_chosen.map(|(node, slot, (ballot, value))| (ballot, slot, value, node)));
     }
-    known.proposals.extend(known.votes.iter().map(|(ballot, slot, value, _)| (*ballot, *slot, value.clone())));
+    known.proposals.extend(known.votes.iter().map(|(ballot, slot, value, _)| (*ballot, *slot, *value)));
     let ends = known.votes.iter().map(|(_, slot, ..)| slot + 1).chain(silent.iter().map(|(.., first)| first + 1));
     let end = ends.max().unwrap_or(0);
     for (node, ballot, first) in silent {
@@ -129,28 +140,16 @@ pub fn broken<'a>(
         }
     }
     // A slot that is truncated, or told of without its value, shows none: it holds what is chosen there.
-    let shown = |slot: Slot, value: &mut Value<Audit>| {
-        if value.is_none() {
-            *value = chosen
-                .range((slot, Entry::Noop)..)
-                .next()
-                .filter(|(at, _)| *at == slot)
-                .map(|(_, entry)| entry.clone());
-        }
+    let shown = |slot: Slot, value: Value| {
+        value.or_else(|| chosen.range((slot, 0)..=(slot, u64::MAX)).next().map(|(_, chosen)| *chosen))
     };
-    known.log.values_mut().for_each(|log| (0..).zip(log).for_each(|(slot, value)| shown(slot, value)));
-    let mut decided = std::mem::take(&mut known.decided);
-    decided = decided
-        .into_iter()
-        .map(|(slot, mut value)| {
-            shown(slot, &mut value);
-            (slot, value)
-        })
-        .collect();
-    if decided.iter().any(|(slot, value)| !is_chosen(*slot, value)) {
+    known.log.values_mut().for_each(|log| (0..).zip(log).for_each(|(slot, value)| *value = shown(slot, *value)));
+    let told = std::mem::take(&mut known.decided);
+    let mut decided: BTreeSet<_> = told.into_iter().map(|(slot, value)| (slot, shown(slot, value))).collect();
+    if decided.iter().any(|(slot, value)| !is_chosen(*slot, *value)) {
         return Some(DECIDED_IS_CHOSEN);
     }
-    decided.extend(chosen.iter().map(|(slot, value)| (*slot, Some(value.clone()))));
+    decided.extend(chosen.iter().map(|(slot, value)| (*slot, Some(*value))));
     known.decided = decided;
     let spoken = known.reports.keys().map(|(_, ballot, _)| *ballot);
     let ballots: BTreeSet<Ballot> = known.proposals.iter().map(|(ballot, ..)| *ballot).chain(spoken).collect();
@@ -165,6 +164,10 @@ pub fn broken<'a>(
 mod tests {
     use super::*;
     use paxos_model::replica::message::Vote;
+
+    fn noop() -> Value {
+        Some(hash(&Entry::Noop))
+    }
 
     fn ballot(round: u64) -> Ballot {
         Ballot { round, node: 0.into() }
@@ -184,7 +187,7 @@ mod tests {
     }
 
     fn chosen() -> Facts {
-        Facts { chosen: [(0, Entry::Noop)].into(), ..Facts::default() }
+        Facts { chosen: [(0, hash(&Entry::Noop))].into(), ..Facts::default() }
     }
 
     fn clause(forgets: bool, told: &[Facts]) -> Option<&'static str> {
@@ -194,10 +197,7 @@ mod tests {
     #[test]
     fn a_reported_vote_is_on_record_or_for_what_is_chosen_and_may_be_forgotten() {
         let voted = |node: usize| Facts {
-            told: Known::<Audit> {
-                votes: [(ballot(1), 0, Some(Entry::Noop), node.into())].into(),
-                ..Known::<Audit>::default()
-            },
+            told: Protocol { votes: [(ballot(1), 0, noop(), node.into())].into(), ..Protocol::default() },
             ..Facts::default()
         };
         for forgets in [false, true] {
@@ -209,7 +209,7 @@ mod tests {
         let all = [reports(), stored(ballot(2)), chosen()];
         assert_eq!(clause(false, &all), Some("ReportIsVote"));
         let mut all = all.to_vec();
-        all[1].told.accepted.insert((0.into(), 0), (ballot(1), Some(Entry::Noop)));
+        all[1].told.accepted.insert((0.into(), 0), (ballot(1), noop()));
         assert_eq!(clause(true, &all), None);
     }
 

@@ -92,6 +92,24 @@ fn guard(holds: bool, otherwise: &'static str) -> Result<(), &'static str> {
     if holds { Ok(()) } else { Err(otherwise) }
 }
 
+impl<V: Ord> Protocol<V> {
+    /// The same with other values.
+    pub fn map<W: Ord>(self, of: impl Fn(V) -> W) -> Protocol<W> {
+        let vote = |(ballot, value): Vote<V>| (ballot, of(value));
+        Protocol {
+            promised: self.promised,
+            accepted: self.accepted.into_iter().map(|(place, accepted)| (place, vote(accepted))).collect(),
+            first: self.first,
+            log: self.log.into_iter().map(|(node, log)| (node, log.into_iter().map(&of).collect())).collect(),
+            reports: self.reports.into_iter().map(|(place, reported)| (place, reported.map(vote))).collect(),
+            proposals: self.proposals.into_iter().map(|(ballot, slot, value)| (ballot, slot, of(value))).collect(),
+            votes: self.votes.into_iter().map(|(ballot, slot, value, node)| (ballot, slot, of(value), node)).collect(),
+            marks: self.marks,
+            decided: self.decided.into_iter().map(|(slot, value)| (slot, of(value))).collect(),
+        }
+    }
+}
+
 impl<V: Clone + Ord> Protocol<V> {
     /// What a node promised.
     pub fn promised(&self, node: Id) -> Ballot {

@@ -110,11 +110,6 @@ impl Referee {
         timers::amiss(local.state.replica()?, &local.timers)
     }
 
-    /// In the larger scopes it would take most of the time: there each state has facts of its own.
-    fn judges_invariant(&self) -> bool {
-        self.scope.default || !self.scope.collapse
-    }
-
     /// The clause of the proved invariant that does not hold.
     pub fn clause_broken<'a>(&self, facts: impl Iterator<Item = &'a Facts>) -> Option<&'static str> {
         invariant::broken(&self.judge.configuration, self.judge.collapse, facts)
@@ -211,9 +206,7 @@ impl Ghost<Party> for Referee {
         if !self.scope.progress.is_empty() {
             all.push(always("progress", Depends::Locals));
         }
-        if self.judges_invariant() {
-            all.push(always(INDUCTIVE_INVARIANT, Depends::Facts));
-        }
+        all.push(always(INDUCTIVE_INVARIANT, Depends::Facts));
         all
     }
 
@@ -225,16 +218,15 @@ impl Ghost<Party> for Referee {
     }
 
     fn facts_of_node(&self, node: usize, state: &PartyState, stored: &Option<Stored<Audit>>) -> Option<Facts> {
-        let state = state.replica().filter(|_| self.judges_invariant())?;
-        Some(Facts::of_replica(node.into(), state, &stored_or_empty(stored)))
+        Some(Facts::of_replica(node.into(), state.replica()?, &stored_or_empty(stored)))
     }
 
     fn facts_of_message(&self, src: Id, message: &Msg) -> Option<Facts> {
-        Facts::of_message(&self.judge.configuration, src, message).filter(|_| self.judges_invariant())
+        Facts::of_message(&self.judge.configuration, src, message)
     }
 
     fn facts_of_record(&self, record: &Record) -> Option<Facts> {
-        self.judges_invariant().then(|| Facts::of_record(record))
+        Some(Facts::of_record(record))
     }
 
     fn evaluate_facts<'a>(&self, _: usize, facts: impl Iterator<Item = &'a Facts>) -> bool {
