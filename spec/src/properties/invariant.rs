@@ -228,8 +228,8 @@ mod tests {
         let told = Facts::of_message(&members, 0.into(), &told).unwrap();
         let mut cut = Facts::default();
         cut.told.log.insert(0.into(), vec![None]);
-        for facts in [told, cut] {
-            assert_eq!(clause(true, std::slice::from_ref(&facts)), Some(DECIDED_IS_CHOSEN));
+        for (facts, broken) in [(told, DECIDED_IS_CHOSEN), (cut, "LogIsDecided")] {
+            assert_eq!(clause(true, std::slice::from_ref(&facts)), Some(broken));
             assert_eq!(clause(true, &[facts, chosen()]), None);
         }
     }
