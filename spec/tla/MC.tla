@@ -16,4 +16,11 @@ NextVotes == \/ \E n \in Node, b \in Ballot : Promise(n, b)
              \/ \E n \in Node, b \in Ballot, s \in Slot, v \in Value : CastVote(n, b, s, v)
 
 SpecVotes == Init /\ [][NextVotes]_vars
+
+\* And decisions, by a quorum's votes and by a leader's mark; but nobody stores them.
+NextDecisions == \/ NextVotes
+                 \/ \E b \in Ballot, s \in Slot, v \in Value : Decide(b, s, v) \/ Mark(b, s, v)
+                 \/ \E n \in Node, b \in Ballot, s \in Slot, v \in Value : DecideMarked(n, b, s, v)
+
+SpecDecisions == Init /\ [][NextDecisions]_vars
 ===============================================================================
