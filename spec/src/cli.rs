@@ -65,7 +65,7 @@ struct CheckArguments {
     /// How long to look for a shorter counterexample
     #[arg(long, value_name = "N", hide = true)]
     shortening_seconds: Option<u64>,
-    /// Look for a violation, or a witness, of this property alone, whatever else is violated before
+    /// Look for a violation of this property alone, whatever else is violated before
     #[arg(long, value_name = "NAME", requires = "scopes", conflicts_with_all = ["record", "verify", "list"])]
     property: Option<String>,
     /// Visit every state without reductions

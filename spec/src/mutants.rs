@@ -14,7 +14,7 @@ pub use patch::{DIRECTORY, Mutant};
 
 use crate::{
     cli::{Catalogue, Console, ScopeInfo, unknown},
-    report::{RunReport, ScopeReport, Verdict, files},
+    report::{RunReport, Verdict, files},
 };
 use std::{
     fs,
@@ -41,12 +41,8 @@ pub(crate) fn run(
     let mutants = patch::read_all(console.root, &scopes)?;
     let chosen = choose(&mutants, names)?;
     for mutant in &chosen {
-        let known = catalogue.properties(&mutant.scope);
-        if !known.contains(&mutant.property) {
-            let known: Vec<&str> = known.iter().map(String::as_str).collect();
-            let unknown = unknown("property", &mutant.property, &known, "spec/README.md");
-            return Err(format!("{DIRECTORY}/{}.patch: {unknown}", mutant.name));
-        }
+        let judged = catalogue.ensure_judged(&mutant.property, &mutant.scope, true);
+        judged.map_err(|unknown| format!("{DIRECTORY}/{}.patch: {unknown}", mutant.name))?;
     }
     let readme = console.root.join(matrix::README);
     if write {
@@ -122,30 +118,16 @@ fn choose<'a>(mutants: &'a [Mutant], names: &[String]) -> Result<Vec<&'a Mutant>
 /// Checks one mutant, whose check is `program`. The error says why it does not count as refuted.
 fn refute(workshop: &Workshop, program: &Path, mutant: &Mutant, small: bool, row: &mut Row) -> Result<(), String> {
     let began = now();
-    let refuted = find(workshop, program, mutant, true);
+    let refuted = workshop.check(program, mutant, true).and_then(|run| judge(&run, mutant));
     row.seconds.reduced = began.elapsed().as_secs_f64();
     (row.steps, row.states) = refuted?;
     if small {
         let began = now();
-        let refuted = find(workshop, program, mutant, false);
+        let refuted = workshop.check(program, mutant, false).and_then(|run| judge(&run, mutant));
         row.seconds.unreduced = began.elapsed().as_secs_f64();
         row.states_without_reductions = Some(refuted.map_err(|error| format!("without reductions, {error}"))?.1);
     }
     Ok(())
-}
-
-/// Runs a mutant's check; and again for the property that it names, whatever else is broken before, if another one refutes it first.
-fn find(workshop: &Workshop, program: &Path, mutant: &Mutant, reductions: bool) -> Result<(usize, u64), String> {
-    let run = workshop.check(program, &mutant.scope, None, reductions)?;
-    let is_judged = |scope: &ScopeReport| scope.properties.iter().any(|property| property.name == mutant.property);
-    let by_another = run.exit_status == 1 && run.scopes.iter().any(is_judged);
-    match judge(&run, mutant) {
-        Err(_) if by_another => {
-            let run = workshop.check(program, &mutant.scope, Some(&mutant.property), reductions)?;
-            judge(&run, mutant)
-        }
-        judged => judged,
-    }
 }
 
 #[allow(clippy::disallowed_methods, reason = "how long a mutant takes is printed")]

@@ -80,7 +80,7 @@ fn mutant_names() -> BTreeSet<String> {
 fn properties() -> BTreeSet<String> {
     let mut names = set([DEAD_STAYS_DEAD, NO_PANIC]);
     for scope in Scopes.scopes() {
-        names.extend(Scopes.properties(&scope.name).into_iter().filter(|name| !name.starts_with("sometimes ")));
+        names.extend(Scopes.properties(&scope.name, true));
     }
     names
 }

@@ -1,5 +1,6 @@
 //! What the command line knows of the scopes: their names, and how to run one.
 
+use super::unknown;
 use crate::report::{Counterexample, ScopeReport, progress::Progress};
 use std::net::SocketAddr;
 
@@ -86,8 +87,15 @@ pub trait Catalogue: Sync {
     /// Follows random runs of scope `name`. What no run breaks is [`crate::report::Verdict::Incomplete`].
     fn simulate(&self, name: &str, options: &SimulateOptions, progress: &mut dyn FnMut(Progress)) -> ScopeRun;
 
-    /// The names of the properties that are judged in scope `name`.
-    fn properties(&self, name: &str) -> Vec<String>;
+    /// The names of the properties that may be violated in scope `name`, visited with reductions or without.
+    fn properties(&self, name: &str, reductions: bool) -> Vec<String>;
+
+    /// An error of one line unless `property` is among those.
+    fn ensure_judged(&self, property: &str, name: &str, reductions: bool) -> Result<(), String> {
+        let judged = self.properties(name, reductions);
+        let judged: Vec<&str> = judged.iter().map(String::as_str).collect();
+        if judged.contains(&property) { Ok(()) } else { Err(unknown("property", property, &judged, "spec/README.md")) }
+    }
 
     /// Whether scope `name` can be explored; the error says in one line why not, as what its scripted beginning breaks.
     fn begin(&self, name: &str) -> Result<(), String>;

@@ -35,7 +35,8 @@ pub(super) fn run(
         return Err("there is no scope to run; `check --list` shows all".into());
     }
     if let Some(property) = &arguments.property {
-        are_judging(catalogue, &chosen, arguments, property)?;
+        let judged = |scope: &&ScopeInfo| catalogue.ensure_judged(property, &scope.name, !arguments.no_reductions);
+        chosen.iter().try_for_each(judged)?;
     }
     files::prepare(console.root)?;
     if let Some(file) = &arguments.json {
@@ -108,24 +109,6 @@ fn judge(scopes: &[ScopeReport], marks: Option<&MarksReport>) -> u8 {
     } else {
         u8::from(marks.is_some_and(|marks| !marks.unreached.is_empty()))
     }
-}
-
-/// An error unless `property` is judged in each of the scopes.
-fn are_judging(
-    catalogue: &dyn Catalogue,
-    scopes: &[&ScopeInfo],
-    arguments: &CheckArguments,
-    property: &str,
-) -> Result<(), String> {
-    for scope in scopes {
-        let mut judged = catalogue.properties(&scope.name);
-        judged.retain(|judged| !(arguments.no_reductions && judged == engine::DEAD_STAYS_DEAD));
-        if !judged.iter().any(|judged| judged == property) {
-            let judged: Vec<&str> = judged.iter().map(String::as_str).collect();
-            return Err(unknown("property", property, &judged, "spec/README.md"));
-        }
-    }
-    Ok(())
 }
 
 fn options(arguments: &CheckArguments, scope: &ScopeInfo) -> RunOptions {

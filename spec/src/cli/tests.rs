@@ -66,8 +66,9 @@ impl Catalogue for Fake {
         run
     }
 
-    fn properties(&self, _: &str) -> Vec<String> {
-        vec!["agreement".into()]
+    fn properties(&self, _: &str, reductions: bool) -> Vec<String> {
+        let judged = if reductions { &["agreement", "dead-stays-dead"][..] } else { &["agreement"] };
+        judged.iter().map(|name| (*name).into()).collect()
     }
 
     fn begin(&self, _: &str) -> Result<(), String> {
@@ -138,6 +139,7 @@ fn options_reach_the_engine() {
         &fake,
         &["one-slot", "--threads", "3", "--seconds", "5", "--memory-mib", "100", "--no-reductions", "--salt", "9"],
     );
+    check(&fake, &["two-slots", "--property", "dead-stays-dead"]);
     let expected = RunOptions {
         threads: 3,
         seconds: Some(5),
@@ -146,7 +148,10 @@ fn options_reach_the_engine() {
         salt: 9,
         ..RunOptions::default()
     };
-    assert_eq!(*fake.asked.lock().unwrap(), [("one-slot".to_string(), expected)]);
+    let asked = fake.asked.lock().unwrap();
+    assert_eq!(asked[0], ("one-slot".to_string(), expected));
+    assert_eq!((asked[1].0.as_str(), asked[1].1.property.as_deref()), ("two-slots", Some("dead-stays-dead")));
+    assert_eq!(asked.len(), 2);
 }
 
 #[test]
@@ -210,6 +215,10 @@ fn a_mark_that_no_default_scope_reached_fails_every_run_of_them_all() {
 #[test]
 fn mistakes_are_answered_in_one_line() {
     refused(&["one-slto"], &["no scope `one-slto`", "nearest", "`one-slot`", "--list"]);
+    refused(&["one-slot", "--property", "agreemnt"], &["no property `agreemnt`", "`agreement`", "spec/README.md"]);
+    refused(&["one-slot", "--property", "dead-stays-dead", "--no-reductions"], &["no property `dead-stays-dead`"]);
+    refused(&["--property", "agreement"], &["<SCOPE>"]);
+    refused(&["one-slot", "--property", "agreement", "--verify"], &["--property", "--verify"]);
     refused(&["explor"], &["`explore`"]);
     refused(&["one-slot", "explore"], &["`explore` is a subcommand: give it first"]);
     refused(&["explore", "two-slot"], &["`two-slots`"]);

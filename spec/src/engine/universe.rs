@@ -11,7 +11,6 @@ use smallvec::SmallVec;
 use stateright::actor::{Actor, Id};
 use std::cmp::Ordering;
 use std::fmt::{self, Formatter};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// All that one node has at some time: the unit of memoisation.
@@ -31,7 +30,7 @@ pub struct LocalParts<S, D, T> {
     /// Their numbers.
     pub(super) timer_numbers: SmallVec<[u32; 4]>,
     /// The number of the facts that it tells.
-    pub(super) facts: Option<NonZeroU32>,
+    pub(super) facts: Option<u32>,
 }
 
 /// A message with its sender and its destination.
@@ -50,14 +49,14 @@ pub struct Envelope<M> {
     /// Whether it is delivered at most once.
     pub(super) once: bool,
     /// The number of the facts that it tells.
-    pub(super) facts: Option<NonZeroU32>,
+    pub(super) facts: Option<u32>,
 }
 
 /// A record with the number of the facts that it tells.
 #[derive(PartialEq, Eq, Hash)]
 struct Noted<R> {
     record: R,
-    facts: Option<NonZeroU32>,
+    facts: Option<u32>,
 }
 
 /// The input of a step as one number: a message's number, or a timer's with [`TIMER`] set, or [`RESTART`].
@@ -161,14 +160,14 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
         let nodes = state.locals.iter().map(|local| self.local(*local).facts);
         let messages = state.network.iter().map(|message| self.envelope(*message).facts);
         let all = nodes.chain(messages).chain([self.records.get(state.ghost).facts]);
-        let mut all: SmallVec<[u32; 16]> = all.flatten().map(|facts| facts.get() - 1).collect();
+        let mut all: SmallVec<[u32; 16]> = all.flatten().collect();
         all.sort_unstable();
         all.dedup();
         all
     }
 
-    fn intern_facts(&self, facts: Option<G::Facts>) -> Option<NonZeroU32> {
-        NonZeroU32::new(self.facts.intern(facts?) + 1)
+    fn intern_facts(&self, facts: Option<G::Facts>) -> Option<u32> {
+        Some(self.facts.intern(facts?))
     }
 
     #[inline]

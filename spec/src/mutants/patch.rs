@@ -24,6 +24,8 @@ pub struct Mutant {
     pub scope: String,
     /// `Property:` the property that it breaks.
     pub property: String,
+    /// Whether others are broken before, and that one is looked for alone: `, alone` follows it.
+    pub alone: bool,
     /// The file.
     pub file: PathBuf,
 }
@@ -80,6 +82,10 @@ fn parse(text: &str, shown: &str, file: &Path, scopes: &[ScopeInfo]) -> Result<M
         values[key].take().ok_or_else(|| format!("{shown}: no `{}:` before the diff; give {}", KEYS[key], list()))
     };
     let (description, from, scope, property) = (take(0)?, take(1)?, take(2)?, take(3)?);
+    let (property, alone) = match property.strip_suffix(", alone") {
+        Some(property) => (property.to_string(), true),
+        None => (property, false),
+    };
     if !diff {
         return Err(format!("{shown}: no diff follows the header"));
     }
@@ -87,7 +93,7 @@ fn parse(text: &str, shown: &str, file: &Path, scopes: &[ScopeInfo]) -> Result<M
         let known: Vec<&str> = scopes.iter().map(|scope| scope.name.as_str()).collect();
         return Err(format!("{shown}: {}", unknown("scope", &scope, &known, "`check --list`")));
     }
-    Ok(Mutant { name: plain(shown).into(), description, from, scope, property, file: file.into() })
+    Ok(Mutant { name: plain(shown).into(), description, from, scope, property, alone, file: file.into() })
 }
 
 fn list() -> String {
@@ -112,6 +118,9 @@ mod tests {
         let mutant = parsed(GOOD).unwrap();
         assert_eq!((mutant.name.as_str(), mutant.description.as_str()), ("forgets", "an acceptor forgets"));
         assert_eq!((mutant.scope.as_str(), mutant.property.as_str()), ("one-slot", "promises-kept"));
+        assert!(!mutant.alone);
+        let mutant = parsed(&GOOD.replace("promises-kept", "agreement, alone")).unwrap();
+        assert_eq!((mutant.property.as_str(), mutant.alone), ("agreement", true));
     }
 
     #[test]

@@ -12,6 +12,7 @@ fn mutant(name: &str) -> Mutant {
         from: "f".into(),
         scope: "one-slot".into(),
         property: "agreement".into(),
+        alone: false,
         file: "x.patch".into(),
     }
 }
@@ -119,7 +120,7 @@ impl Catalogue for Scopes {
     fn simulate(&self, _: &str, _: &SimulateOptions, _: &mut dyn FnMut(Progress)) -> ScopeRun {
         unreachable!("mutants run in a process of their own")
     }
-    fn properties(&self, _: &str) -> Vec<String> {
+    fn properties(&self, _: &str, _: bool) -> Vec<String> {
         vec!["agreement".into()]
     }
 

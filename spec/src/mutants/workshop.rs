@@ -119,22 +119,16 @@ impl Workshop {
         if ended.status.success() { Ok(()) } else { Err(format!("does not build: {}", said(&ended.stderr, "error"))) }
     }
 
-    /// Runs a mutant's check on one scope, for one property if that is given, and reads its report.
-    pub(super) fn check(
-        &self,
-        program: &Path,
-        scope: &str,
-        property: Option<&str>,
-        reductions: bool,
-    ) -> Result<RunReport, String> {
+    /// Runs a mutant's check on its scope, for its property alone if it says so, and reads its report.
+    pub(super) fn check(&self, program: &Path, mutant: &Mutant, reductions: bool) -> Result<RunReport, String> {
         let report = self.copy.join("target").join("report.json");
         let _ = fs::remove_file(&report);
         fs::create_dir_all(self.copy.join("target")).map_err(|error| format!("cannot make {COPY}/target: {error}"))?;
         let mut check = Command::new(program);
-        check.arg(scope).arg("--json").arg(&report).args(["--seconds", &CHECK_SECONDS.to_string()]);
+        check.arg(&mutant.scope).arg("--json").arg(&report).args(["--seconds", &CHECK_SECONDS.to_string()]);
         check.args(["--shortening-seconds", &SHORTENING_SECONDS.to_string()]);
-        if let Some(property) = property {
-            check.args(["--property", property]);
+        if mutant.alone {
+            check.args(["--property", &mutant.property]);
         }
         if !reductions {
             check.arg("--no-reductions");

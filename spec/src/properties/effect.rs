@@ -108,8 +108,9 @@ impl Answering {
     }
 }
 
-fn digest(executor: &Executor<Audit>) -> u64 {
+/// A hash that is the same in every process.
+pub(super) fn digest(item: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    executor.hash(&mut hasher);
+    item.hash(&mut hasher);
     hasher.finish()
 }

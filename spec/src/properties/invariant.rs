@@ -6,7 +6,8 @@
 //!
 //! What a slot holds stands as its hash, here: the clauses compare values, and nothing else.
 
-use super::audit::{Audit, Tagged};
+use super::audit::Audit;
+use super::effect::digest;
 use super::record::Record;
 use super::refines::{self, Known};
 use crate::refinement::invariant::{DECIDED_IS_CHOSEN, clauses};
@@ -14,23 +15,16 @@ use crate::refinement::protocol::{Domain, Protocol};
 use paxos_model::replica::ballot::{Ballot, Slot};
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::durable::Durable;
-use paxos_model::replica::message::{Entry, Message, MessageOf};
+use paxos_model::replica::message::{Message, MessageOf};
 use paxos_model::replica::{Role, State};
 use stateright::actor::Id;
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What a slot holds, as far as it is known.
 type Value = Option<u64>;
 
-fn hash(entry: &Entry<Tagged>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    entry.hash(&mut hasher);
-    hasher.finish()
-}
-
 fn hashed(known: Known<Audit>) -> Protocol<Value> {
-    known.map(|value| value.as_ref().map(hash))
+    known.map(|value| value.as_ref().map(digest))
 }
 
 /// What one node, one message or the record tells of the abstract state.
@@ -82,12 +76,12 @@ impl Facts {
         let mut facts = Facts::default();
         for ((slot, ballot), entries) in &record.votes {
             for (entry, voters) in entries {
-                let vote = |node: &Id| (*ballot, *slot, Some(hash(entry)), *node);
+                let vote = |node: &Id| (*ballot, *slot, Some(digest(entry)), *node);
                 facts.told.votes.extend(voters.iter().map(vote));
             }
         }
         let chosen = record.chosen.iter();
-        facts.chosen.extend(chosen.flat_map(|(slot, values)| values.iter().map(|value| (*slot, hash(value)))));
+        facts.chosen.extend(chosen.flat_map(|(slot, values)| values.iter().map(|value| (*slot, digest(value)))));
         facts
     }
 
@@ -163,10 +157,11 @@ pub fn broken<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use paxos_model::replica::message::Vote;
+    use crate::properties::audit::Tagged;
+    use paxos_model::replica::message::{Entry, Vote};
 
     fn noop() -> Value {
-        Some(hash(&Entry::Noop))
+        Some(digest(&Entry::Noop::<Tagged>))
     }
 
     fn ballot(round: u64) -> Ballot {
@@ -187,7 +182,7 @@ mod tests {
     }
 
     fn chosen() -> Facts {
-        Facts { chosen: [(0, hash(&Entry::Noop))].into(), ..Facts::default() }
+        Facts { chosen: [(0, digest(&Entry::Noop::<Tagged>))].into(), ..Facts::default() }
     }
 
     fn clause(forgets: bool, told: &[Facts]) -> Option<&'static str> {

@@ -126,11 +126,12 @@ impl Catalogue for Scopes {
         }
     }
 
-    fn properties(&self, name: &str) -> Vec<String> {
+    fn properties(&self, name: &str, reductions: bool) -> Vec<String> {
         if let Some(alone) = alone::find(name) {
             return vec![alone.property.into()];
         }
-        judged(&Self::find(name), true).into_iter().map(str::to_owned).collect()
+        let judged = judged(&Self::find(name), reductions).into_iter();
+        judged.filter(|name| !name.starts_with("sometimes ")).map(str::to_owned).collect()
     }
 
     fn begin(&self, name: &str) -> Result<(), String> {
