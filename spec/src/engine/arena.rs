@@ -3,7 +3,7 @@
 use dashmap::DashMap;
 use rustc_hash::FxBuildHasher;
 use smallvec::SmallVec;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher};
 
 /// A map that several threads share.
 pub(super) type SharedMap<K, V> = DashMap<K, V, FxBuildHasher>;
@@ -12,20 +12,20 @@ pub(super) type SharedMap<K, V> = DashMap<K, V, FxBuildHasher>;
 ///
 /// Two items have one number if and only if they are equal: hashes only narrow the search down, so that components never
 /// collide, whatever the quality of their `Hash`.
-pub(super) struct Arena<T> {
+pub(crate) struct Arena<T> {
     items: boxcar::Vec<T>,
     index: SharedMap<u64, SmallVec<[u32; 2]>>,
 }
 
 impl<T: Eq + Hash> Arena<T> {
     /// An empty arena.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Arena { items: boxcar::Vec::new(), index: SharedMap::default() }
     }
 
     /// The number of `item`, which is stored if it is new.
-    pub(super) fn intern(&self, item: T) -> u32 {
-        let mut numbers = self.index.entry(stable_hash(&item)).or_default();
+    pub(crate) fn intern(&self, item: T) -> u32 {
+        let mut numbers = self.index.entry(FxBuildHasher.hash_one(&item)).or_default();
         if let Some(number) = numbers.iter().find(|number| self.items[**number as usize] == item) {
             return *number;
         }
@@ -36,7 +36,7 @@ impl<T: Eq + Hash> Arena<T> {
 
     /// The item of that number.
     #[inline]
-    pub(super) fn get(&self, number: u32) -> &T {
+    pub(crate) fn get(&self, number: u32) -> &T {
         &self.items[number as usize]
     }
 

@@ -30,6 +30,7 @@ mod tests;
 mod text;
 mod universe;
 
+pub(crate) use arena::Arena;
 pub use beginning::{Beginning, Seat};
 pub use ghost::{Cost, Depends, Ghost, NoGhost, Observed, Predicate, Rule, StepView, View};
 pub use path::{StepRecord, encode, replay, walk};

@@ -9,7 +9,7 @@ use crate::properties::effect::Effect;
 use crate::properties::invariant::{self, Facts};
 use crate::properties::judge::{Judge, Rule};
 use crate::properties::party::{Msg, Party, PartyState, Stored};
-use crate::properties::progress::{self, Frozen, Links};
+use crate::properties::progress::{self, Frozen, Memo};
 use crate::properties::record::Record;
 use crate::properties::step::Seen;
 use crate::properties::timers;
@@ -17,12 +17,13 @@ use crate::properties::transition::stored_or_empty;
 use dashmap::DashMap;
 use paxos_model::replica::leader::Leader;
 use paxos_model::replica::message::Message;
-use paxos_model::replica::{Replica, Role, Timer};
+use paxos_model::replica::{Role, Timer};
 use paxos_model::trace::Input;
 use rustc_hash::FxBuildHasher;
 use smallvec::SmallVec;
 use stateright::Expectation;
 use stateright::actor::Id;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 /// That the invariant which is proved holds in each state.
@@ -32,15 +33,15 @@ pub const INDUCTIVE_INVARIANT: &str = "inductive-invariant";
 pub struct Referee {
     scope: Scope,
     judge: Judge,
-    nodes: Vec<Replica<Audit>>,
+    schedules: Memo,
     progress: DashMap<(usize, SmallVec<[u32; 5]>), bool, FxBuildHasher>,
 }
 
 impl Referee {
     /// For `scope`, with its judge.
     pub fn new(scope: Scope, judge: Judge) -> Self {
-        let nodes = scope.nodes();
-        Referee { scope, judge, nodes, progress: DashMap::default() }
+        let schedules = Memo::of(scope.nodes());
+        Referee { scope, judge, schedules, progress: DashMap::default() }
     }
 
     /// A step as the rules see it; none if it is a client's.
@@ -78,24 +79,25 @@ impl Referee {
 
     /// Why a leader would not emerge, or not serve, or not stay, from the states of the replicas in `view`.
     pub fn no_progress(&self, view: &View<'_, Party, Referee>) -> Option<String> {
+        let frozen = self.frozen(view);
         self.scope.progress.iter().find_map(|links| {
-            let frozen = Self::frozen(view, links);
-            links.nodes().iter().find_map(|first| progress::tell(&self.nodes, &frozen, links, usize::from(*first)))
+            links.nodes().find_map(|first| progress::tell(&self.schedules, &frozen, links, first.into()))
         })
     }
 
     /// Whether a leader emerges over each set of links, whoever times out first. The verdict depends on the replicas that
     /// take part alone, and is remembered for these.
     fn makes_progress(&self, view: &View<'_, Party, Referee>) -> bool {
+        let frozen = OnceCell::new();
         self.scope.progress.iter().enumerate().all(|(index, links)| {
-            let numbers = links.nodes().iter().map(|node| view.local_number(usize::from(*node))).collect();
+            let numbers = links.nodes().map(|node| view.local_number(node.into())).collect();
             let key = (index, numbers);
             if let Some(known) = self.progress.get(&key) {
                 return *known;
             }
-            let frozen = Self::frozen(view, links);
-            let check = |first: &Id| progress::check(&self.nodes, &frozen, links, usize::from(*first));
-            let holds = links.nodes().iter().all(|first| check(first).is_ok());
+            let frozen = frozen.get_or_init(|| self.frozen(view));
+            let holds =
+                links.nodes().all(|first| progress::check(&self.schedules, frozen, links, first.into()).is_ok());
             self.progress.insert(key, holds);
             holds
         })
@@ -115,13 +117,12 @@ impl Referee {
         invariant::broken(&self.judge.configuration, self.judge.collapse, facts)
     }
 
-    fn frozen(view: &View<'_, Party, Referee>, links: &Links) -> BTreeMap<Id, Frozen> {
-        let frozen = |node: &Id| {
-            let local = view.local(usize::from(*node));
+    fn frozen(&self, view: &View<'_, Party, Referee>) -> BTreeMap<Id, Frozen> {
+        let frozen = |local: &Local<Party>| {
             let state = local.state.replica()?.clone();
-            Some((*node, Frozen { state, timers: local.timers.to_vec() }))
+            Some((local.node.into(), Frozen::new(&self.schedules, state, local.timers.clone())))
         };
-        links.nodes().iter().filter_map(frozen).collect()
+        view.locals().filter_map(frozen).collect()
     }
 }
 

@@ -8,21 +8,23 @@
 //! and a read. A request that is refused is sent again, as a client would.
 
 mod links;
+mod memo;
 #[cfg(test)]
 mod tests;
 
 pub use links::Links;
+pub use memo::Memo;
 
 use super::audit::{Audit, Tagged};
 use super::party::Msg;
-use paxos_model::kv::{Command, Put, Query};
+use memo::{Output, Situation};
+use paxos_model::kv::{self, Put, Query};
 use paxos_model::mark;
 use paxos_model::replica::ballot::Ballot;
 use paxos_model::replica::message::{Act, Message, Outcome, Request};
 use paxos_model::replica::{Replica, Role, State, Timer};
-use paxos_model::trace::Input;
-use stateright::actor::{Actor, Command as Output, Id, Out};
-use std::borrow::Cow;
+use paxos_model::trace::{Input, OutputOf};
+use stateright::actor::{Command, Id};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -40,64 +42,86 @@ const STEPS_MAX: usize = 20_000;
 const PROBES: [u64; 2] = [0, 1];
 
 /// A replica at the moment when faults end.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub struct Frozen {
-    /// Its state.
-    pub state: State<Audit>,
+    /// The number of its state.
+    state: u32,
     /// The timers that are set.
-    pub timers: Vec<Timer>,
+    timers: Vec<Timer>,
+}
+
+impl Frozen {
+    /// In `state`, with `timers` set.
+    pub fn new(memo: &Memo, state: State<Audit>, timers: Vec<Timer>) -> Self {
+        Frozen { state: memo.number_of(state), timers }
+    }
 }
 
 /// A step that was taken: in which round, by whom, and what it took in.
 type Taken = (u64, Id, Input<Msg, Timer>);
 
 struct Running<'a> {
-    replicas: &'a [Replica<Audit>],
+    memo: &'a Memo,
     links: &'a Links,
-    nodes: BTreeMap<Id, Cow<'a, State<Audit>>>,
+    /// The number of each node's state.
+    nodes: BTreeMap<Id, u32>,
     due: BTreeMap<(Id, Timer), u64>,
     round: u64,
     first: usize,
-    network: VecDeque<(Id, Id, Msg)>,
+    /// Messages under way: to whom, and the number of the input that they are there.
+    network: VecDeque<(Id, u32)>,
     /// Requests that waited when faults ended, by node, client and number, and have no reply yet.
     earlier: BTreeSet<(Id, Id, u64)>,
     unanswered: BTreeSet<(Id, u64)>,
     unsent: BTreeSet<(Id, u64)>,
+    /// Whether the nodes were given their requests.
+    probed: bool,
     taken: Option<Vec<Taken>>,
+    /// The situations passed before somebody served everything, each with the rounds that were left.
+    trail: Vec<(Situation, u64)>,
+}
+
+/// How it is known that a leader serves everything and stays.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    /// This schedule has shown it.
+    Anew,
+    /// Another one came to the same situation, and ended well, whatever came after.
+    AsBefore,
 }
 
 /// When a leader was first seen with everything served, and how everybody was then.
-struct Stable<'a> {
+struct Stable {
     since: u64,
     leader: Id,
     ballot: Ballot,
-    nodes: BTreeMap<Id, Cow<'a, State<Audit>>>,
+    nodes: BTreeMap<Id, u32>,
     timers: Vec<(Id, Timer, u64)>,
 }
 
-/// Runs the fair schedule from `frozen`. `first` says whose election timeout is the shortest. An error says what failed.
-pub fn check(
-    replicas: &[Replica<Audit>],
-    frozen: &BTreeMap<Id, Frozen>,
-    links: &Links,
-    first: usize,
-) -> Result<(), String> {
-    let mut run = Running::new(replicas, frozen, links, first);
+/// Runs the fair schedule from `frozen`, of whom those take part that `links` name. `first` says whose election timeout is the
+/// shortest. An error says what failed.
+pub fn check(memo: &Memo, frozen: &BTreeMap<Id, Frozen>, links: &Links, first: usize) -> Result<(), String> {
+    let mut run = Running::new(memo, frozen, links, first);
     // Only what the other rules judge, too, counts as reached.
-    mark::unseen(|| run.guarded(|_| ()))
+    let ran = mark::unseen(|| run.guarded(|_| ()));
+    if ran.is_ok() {
+        memo.pass(run.trail);
+    }
+    ran
 }
 
 /// The same, told: how the schedule fails, what each node did in which round, and how it ended. None if it does not fail.
-pub fn tell(replicas: &[Replica<Audit>], frozen: &BTreeMap<Id, Frozen>, links: &Links, first: usize) -> Option<String> {
-    let mut run = Running::new(replicas, frozen, links, first);
+pub fn tell(memo: &Memo, frozen: &BTreeMap<Id, Frozen>, links: &Links, first: usize) -> Option<String> {
+    let mut run = Running::new(memo, frozen, links, first);
     let mut told = Vec::new();
     let mut known: BTreeMap<Id, String> = BTreeMap::new();
     let why = run.guarded(|run| {
-        for (id, node) in &run.nodes {
+        for (id, node) in run.nodes() {
             let doing = doing(node);
-            if known.get(id) != Some(&doing) {
-                told.push(format!("  round {}: node {} {doing}", run.round, usize::from(*id)));
-                known.insert(*id, doing);
+            if known.get(&id) != Some(&doing) {
+                told.push(format!("  round {}: node {} {doing}", run.round, usize::from(id)));
+                known.insert(id, doing);
             }
         }
     });
@@ -106,8 +130,8 @@ pub fn tell(replicas: &[Replica<Audit>], frozen: &BTreeMap<Id, Frozen>, links: &
     text += "All messages are lost, and then:\n";
     text += &told.join("\n");
     text += &format!("\nAt the end, after round {}:\n", run.round);
-    for (id, node) in &run.nodes {
-        text += &format!("  node {} {}{}\n", usize::from(*id), doing(node), run.waiting(*id));
+    for (id, node) in run.nodes() {
+        text += &format!("  node {} {}{}\n", usize::from(id), doing(node), run.waiting(id));
     }
     Some(text)
 }
@@ -138,7 +162,7 @@ fn client(of: Id) -> Id {
 fn probe(number: u64) -> Msg {
     let puts = vec![Put { key: "probe".into(), val: "x".into(), ver: None }];
     let request = if number == 0 {
-        let act = Act::Apply(Tagged { tag: 0, command: Command::Write { puts, atomic: false } });
+        let act = Act::Apply(Tagged { tag: 0, command: kv::Command::Write { puts, atomic: false } });
         Request::Write { session: None, act }
     } else {
         Request::Read(Query::Get("probe".into()))
@@ -147,16 +171,12 @@ fn probe(number: u64) -> Msg {
 }
 
 impl<'a> Running<'a> {
-    fn new(
-        replicas: &'a [Replica<Audit>],
-        frozen: &'a BTreeMap<Id, Frozen>,
-        links: &'a Links,
-        first: usize,
-    ) -> Running<'a> {
+    fn new(memo: &'a Memo, frozen: &BTreeMap<Id, Frozen>, links: &'a Links, first: usize) -> Running<'a> {
+        let frozen = || frozen.iter().filter(|(id, _)| links.takes_part(**id));
         let mut run = Running {
-            replicas,
+            memo,
             links,
-            nodes: frozen.iter().map(|(id, node)| (*id, Cow::Borrowed(&node.state))).collect(),
+            nodes: frozen().map(|(id, node)| (*id, node.state)).collect(),
             due: BTreeMap::new(),
             round: 0,
             first,
@@ -164,14 +184,25 @@ impl<'a> Running<'a> {
             earlier: BTreeSet::new(),
             unanswered: BTreeSet::new(),
             unsent: BTreeSet::new(),
+            probed: false,
             taken: None,
+            trail: Vec::new(),
         };
-        for (id, node) in frozen {
+        for (id, node) in frozen() {
             for timer in &node.timers {
                 run.set(*id, timer.clone());
             }
         }
         run
+    }
+
+    /// The nodes, each with its state.
+    fn nodes(&self) -> impl Iterator<Item = (Id, &'a State<Audit>)> {
+        self.nodes.keys().map(|id| (*id, self.node(*id)))
+    }
+
+    fn node(&self, id: Id) -> &'a State<Audit> {
+        self.memo.state(self.nodes[&id])
     }
 
     /// Runs the schedule and shows each round to `watch`; a panic is a failure as well.
@@ -186,29 +217,37 @@ impl<'a> Running<'a> {
 
     fn run(&mut self, watch: &mut impl FnMut(&Self)) -> Result<(), String> {
         watch(self);
-        let waiting = self.nodes.iter().flat_map(|(id, node)| {
+        let waiting = self.nodes().flat_map(|(id, node)| {
             let writes = node.gateway.writes.values().map(|write| write.client);
             let reads = node.gateway.reads.values().map(|read| read.client);
-            writes.chain(reads).map(|client| (*id, client.id, client.number))
+            writes.chain(reads).map(move |client| (id, client.id, client.number))
         });
         self.earlier = waiting.collect();
-        if !self.earlier.is_empty() {
-            self.settle(watch)?;
+        if !self.earlier.is_empty() && self.settle(watch)? == Settled::AsBefore {
+            return Ok(());
         }
+        self.probed = true;
         for id in self.nodes.keys() {
             self.unsent.extend(PROBES.map(|number| (*id, number)));
             self.unanswered.extend(PROBES.map(|number| (*id, number)));
         }
-        self.settle(watch)
+        self.settle(watch).map(|_| ())
     }
 
     /// A leader that is followed by a quorum, with everything served, must stay for long enough. Where the nodes are as they
     /// were some rounds before, and as far from their timeouts, they will be so for ever.
-    fn settle(&mut self, watch: &mut impl FnMut(&Self)) -> Result<(), String> {
-        let answered_by = self.round + ANSWER_TIMEOUTS * election_rounds(self.replicas.len() - 1);
+    fn settle(&mut self, watch: &mut impl FnMut(&Self)) -> Result<Settled, String> {
+        let answered_by = self.round + ANSWER_TIMEOUTS * election_rounds(self.memo.replicas().len() - 1);
         let mut first_to_serve: Option<(Id, Ballot)> = None;
-        let mut stable: Option<Stable<'a>> = None;
+        let mut stable: Option<Stable> = None;
         while self.round < answered_by + STABLE_ROUNDS {
+            if self.round <= answered_by && first_to_serve.is_none() && stable.is_none() {
+                let (situation, left) = (self.situation(), answered_by - self.round);
+                if self.memo.passes(&situation, left) {
+                    return Ok(Settled::AsBefore);
+                }
+                self.trail.push((situation, left));
+            }
             self.round()?;
             watch(self);
             if let Some(leader) = self.leader().filter(|leader| self.unserved(*leader).is_none()) {
@@ -230,7 +269,7 @@ impl<'a> Running<'a> {
             match &stable {
                 Some(stable) if (stable.leader, stable.ballot) == (leader, self.ballot(leader)) => {
                     if self.round >= stable.since + STABLE_ROUNDS || self.is_as(stable) {
-                        return Ok(());
+                        return Ok(Settled::Anew);
                     }
                 }
                 _ if self.round > answered_by => break,
@@ -255,12 +294,25 @@ impl<'a> Running<'a> {
         })
     }
 
-    fn stable(&self, leader: Id) -> Stable<'a> {
+    fn situation(&self) -> Situation {
+        Situation {
+            links: *self.links,
+            first: self.first,
+            probed: self.probed,
+            nodes: self.nodes.values().copied().collect(),
+            due: self.timers_left(),
+            earlier: self.earlier.iter().copied().collect(),
+            unanswered: self.unanswered.iter().copied().collect(),
+            unsent: self.unsent.iter().copied().collect(),
+        }
+    }
+
+    fn stable(&self, leader: Id) -> Stable {
         let (nodes, timers) = (self.nodes.clone(), self.timers_left());
         Stable { since: self.round, leader, ballot: self.ballot(leader), nodes, timers }
     }
 
-    fn is_as(&self, stable: &Stable<'_>) -> bool {
+    fn is_as(&self, stable: &Stable) -> bool {
         self.nodes == stable.nodes && self.timers_left() == stable.timers
     }
 
@@ -272,22 +324,21 @@ impl<'a> Running<'a> {
     fn round(&mut self) -> Result<(), String> {
         self.round += 1;
         for (id, number) in std::mem::take(&mut self.unsent) {
-            self.step(id, Input::Deliver { src: client(id), msg: probe(number) })?;
+            let probe = Input::Deliver { src: client(id), msg: probe(number) };
+            self.step(id, self.memo.number_of_input(probe))?;
         }
         let due: Vec<_> = self.due.iter().filter(|(_, at)| **at <= self.round).map(|(key, _)| key.clone()).collect();
         for (id, timer) in due {
             if self.due.get(&(id, timer.clone())).is_some_and(|at| *at <= self.round) {
-                self.due.remove(&(id, timer.clone()));
-                self.step(id, Input::Timeout(timer))?;
+                self.run_out(id, timer)?;
             }
         }
         let mut steps = 0;
         loop {
-            if let Some((src, dst, msg)) = self.network.pop_front() {
-                self.step(dst, Input::Deliver { src, msg })?;
+            if let Some((dst, message)) = self.network.pop_front() {
+                self.step(dst, message)?;
             } else if let Some((id, timer)) = self.due.keys().find(|(_, timer)| *timer == Timer::Flush).cloned() {
-                self.due.remove(&(id, timer.clone()));
-                self.step(id, Input::Timeout(timer))?;
+                self.run_out(id, timer)?;
             } else {
                 return Ok(());
             }
@@ -299,7 +350,7 @@ impl<'a> Running<'a> {
     }
 
     fn set(&mut self, id: Id, timer: Timer) {
-        let count = self.replicas.len();
+        let count = self.memo.replicas().len();
         let rank = (usize::from(id) + count - self.first % count) % count;
         let at = match timer {
             Timer::Flush => self.round,
@@ -311,63 +362,78 @@ impl<'a> Running<'a> {
         self.due.insert((id, timer), at);
     }
 
-    /// Runs a handler. The state is the schedule's own, so that it is changed in place.
-    fn step(&mut self, id: Id, input: Input<Msg, Timer>) -> Result<(), String> {
+    fn run_out(&mut self, id: Id, timer: Timer) -> Result<(), String> {
+        let input = self.memo.number_of_input(Input::Timeout(timer.clone()));
+        self.due.remove(&(id, timer));
+        self.step(id, input)
+    }
+
+    /// Takes the step of a handler on an input, by its number.
+    fn step(&mut self, id: Id, input: u32) -> Result<(), String> {
         if let Some(taken) = &mut self.taken {
-            taken.push((self.round, id, input.clone()));
+            taken.push((self.round, id, self.memo.input(input).clone()));
         }
-        let (replica, mut outputs) = (&self.replicas[usize::from(id)], Out::new());
         let state = self.nodes.get_mut(&id).expect("only who takes part takes a step");
-        match input {
-            Input::Start => return Err("nobody crashes any more".into()),
-            Input::Deliver { src, msg } => replica.on_msg(id, state, src, msg, &mut outputs),
-            Input::Timeout(timer) => replica.on_timeout(id, state, &timer, &mut outputs),
-        }
-        for output in outputs {
+        let step = self.memo.step(id, *state, input);
+        *state = step.next;
+        for output in &step.outputs {
             match output {
-                Output::SetTimer(timer, _) => self.set(id, timer),
-                Output::CancelTimer(timer) => {
-                    self.due.remove(&(id, timer));
-                }
-                // What is saved matters to who crashes.
-                Output::Save(_) => {}
-                Output::Send(dst, Message::Reply { number, outcome }) if dst == client(id) => match outcome {
-                    Outcome::Done(_) | Outcome::Answer { .. } => {
-                        self.unanswered.remove(&(id, number));
-                    }
-                    Outcome::Refused(_) => {
-                        self.unsent.insert((id, number));
-                    }
-                    Outcome::Unknown(_) => {
-                        return Err(format!("node {} answers its probe with {outcome:?}", usize::from(id)));
-                    }
-                },
-                Output::Send(dst, Message::Reply { number, .. }) => {
-                    self.earlier.remove(&(id, dst, number));
-                }
-                Output::Send(dst, msg) => {
-                    if self.nodes.contains_key(&dst) && self.links.up(id, dst) {
-                        self.network.push_back((id, dst, msg));
+                Output::Send(dst, message) => {
+                    if self.nodes.contains_key(dst) && self.links.up(id, *dst) {
+                        self.network.push_back((*dst, *message));
                     }
                 }
-                Output::ChooseRandom(..) => return Err("a replica makes no random choice".into()),
+                Output::Other(output) => self.take(id, output)?,
             }
+        }
+        Ok(())
+    }
+
+    /// Takes an output of a node that is no message to another one.
+    fn take(&mut self, id: Id, output: &OutputOf<Replica<Audit>>) -> Result<(), String> {
+        match output {
+            Command::SetTimer(timer, _) => self.set(id, timer.clone()),
+            Command::CancelTimer(timer) => {
+                self.due.remove(&(id, timer.clone()));
+            }
+            // What is saved matters to who crashes.
+            Command::Save(_) => {}
+            Command::Send(dst, Message::Reply { number, outcome }) if *dst == client(id) => match outcome {
+                Outcome::Done(_) | Outcome::Answer { .. } => {
+                    self.unanswered.remove(&(id, *number));
+                }
+                Outcome::Refused(_) => {
+                    self.unsent.insert((id, *number));
+                }
+                Outcome::Unknown(_) => {
+                    return Err(format!("node {} answers its probe with {outcome:?}", usize::from(id)));
+                }
+            },
+            Command::Send(dst, Message::Reply { number, .. }) => {
+                self.earlier.remove(&(id, *dst, *number));
+            }
+            Command::Send(..) => unreachable!("a message to another one has a number"),
+            Command::ChooseRandom(..) => return Err("a replica makes no random choice".into()),
         }
         Ok(())
     }
 
     /// The one that leads in the highest ballot, if a quorum follows it.
     fn leader(&self) -> Option<Id> {
-        let leading = self.nodes.iter().filter(|(_, node)| matches!(node.role, Role::Leading(_)));
+        let leading = self.nodes().filter(|(_, node)| matches!(node.role, Role::Leading(_)));
         let (id, node) = leading.max_by_key(|(_, node)| node.durable.promised)?;
         let ballot = node.durable.promised;
-        let follows = self.nodes.iter().filter(|(_, node)| node.following == Some(ballot));
-        let followers: BTreeSet<Id> = follows.map(|(id, _)| *id).collect();
-        self.replicas[0].configurations.at(0).is_quorum(&followers).then_some(*id)
+        let follows = self.nodes().filter(|(_, node)| node.following == Some(ballot));
+        let followers: BTreeSet<Id> = follows.map(|(id, _)| id).collect();
+        self.is_quorum(&followers).then_some(id)
     }
 
     fn ballot(&self, id: Id) -> Ballot {
-        self.nodes[&id].durable.promised
+        self.node(id).durable.promised
+    }
+
+    fn is_quorum(&self, nodes: &BTreeSet<Id>) -> bool {
+        self.memo.replicas()[0].configurations.at(0).is_quorum(nodes)
     }
 
     /// A node with an unanswered request that the leader and it can serve: they hear each other, directly or through one
@@ -378,7 +444,7 @@ impl<'a> Running<'a> {
                 || self.nodes.keys().any(|via| self.links.both(id, *via) && self.links.both(*via, leader))
         };
         let waits = |id: &Id| {
-            let gateway = &self.nodes[id].gateway;
+            let gateway = &self.node(*id).gateway;
             !gateway.writes.is_empty()
                 || !gateway.reads.is_empty()
                 || self.earlier.iter().any(|(node, ..)| node == id)
@@ -390,24 +456,24 @@ impl<'a> Running<'a> {
     /// Whether `leader` and a quorum hear each other: another one loses its followers.
     fn reaches_quorum(&self, leader: Id) -> bool {
         let near = self.nodes.keys().copied().filter(|id| self.links.both(*id, leader)).collect();
-        self.replicas[0].configurations.at(0).is_quorum(&near)
+        self.is_quorum(&near)
     }
 
     /// Whether somebody who does not want to lead, or not yet, has promised more than `leader`: then it will, and depose it once.
     fn promised_above(&self, leader: Id) -> bool {
         let waits = |node: &State<Audit>| matches!(node.role, Role::Following);
-        self.nodes.values().any(|node| waits(node) && node.durable.promised > self.ballot(leader))
+        self.nodes().any(|(_, node)| waits(node) && node.durable.promised > self.ballot(leader))
     }
 
     /// A node that the leader reaches in both directions and that does not follow it: its vote is missing.
     fn astray(&self, leader: Id) -> Option<Id> {
-        let follows = |id: &Id| self.nodes[id].following == Some(self.ballot(leader));
+        let follows = |id: &Id| self.node(*id).following == Some(self.ballot(leader));
         self.nodes.keys().copied().find(|id| self.links.both(*id, leader) && !follows(id))
     }
 
     /// What a node has not answered, in words.
     fn waiting(&self, id: Id) -> String {
-        let gateway = &self.nodes[&id].gateway;
+        let gateway = &self.node(id).gateway;
         match (gateway.writes.len(), gateway.reads.len()) {
             (0, 0) => String::new(),
             (writes, reads) => format!(", {writes} writes and {reads} reads wait"),

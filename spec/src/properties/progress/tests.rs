@@ -5,28 +5,28 @@ use paxos_model::replica::Options;
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::trace::{Step, step};
 
-fn start(count: usize) -> (Vec<Replica<Audit>>, BTreeMap<Id, Frozen>) {
+fn start(count: usize) -> (Memo, BTreeMap<Id, Frozen>) {
     let replica = Replica::new(Configuration::of_voters(count), Options::default());
+    let memo = Memo::of(vec![replica.clone(); count]);
     let frozen = (0..count).map(|node| {
         let Step { state, outputs } = step(&replica, node.into(), None, &None, &Input::Start);
         let timers = outputs.iter().filter_map(|output| match output {
-            Output::SetTimer(timer, _) => Some(timer.clone()),
+            Command::SetTimer(timer, _) => Some(timer.clone()),
             _ => None,
         });
-        let timers = timers.collect();
-        (Id::from(node), Frozen { state: state.expect("started"), timers })
+        (Id::from(node), Frozen::new(&memo, state.expect("started"), timers.collect()))
     });
     let frozen = frozen.collect();
-    (vec![replica; count], frozen)
+    (memo, frozen)
 }
 
 fn every_first(count: usize, links: &Links) {
-    let (replicas, frozen) = start(count);
+    let (memo, frozen) = start(count);
     for first in 0..count {
-        if let Some(why) = tell(&replicas, &frozen, links, first) {
+        if let Some(why) = tell(&memo, &frozen, links, first) {
             panic!("{why}");
         }
-        assert_eq!(check(&replicas, &frozen, links, first), Ok(()));
+        assert_eq!(check(&memo, &frozen, links, first), Ok(()));
     }
 }
 
@@ -53,10 +53,10 @@ fn one_replica_serves_itself() {
 
 #[test]
 fn every_timer_fires_when_it_is_due_and_every_message_over_a_link_that_is_up_arrives_in_its_round() {
-    let (replicas, frozen) = start(3);
-    let links = Links::directed([(0.into(), 1.into()), (1.into(), 0.into()), (2.into(), 1.into())]);
+    let (memo, frozen) = start(3);
+    let links = Links::directed([(0, 1), (1, 0), (2, 1)]);
     for first in 0..3 {
-        let mut run = Running::new(&replicas, &frozen, &links, first);
+        let mut run = Running::new(&memo, &frozen, &links, first);
         run.taken = Some(Vec::new());
         let mut rounds = 0;
         let watch = |run: &Running<'_>| {
@@ -77,10 +77,12 @@ fn every_timer_fires_when_it_is_due_and_every_message_over_a_link_that_is_up_arr
         let elections = taken.iter().filter(|(_, _, input)| *input == Input::Timeout(Timer::Election));
         let (_, earliest, _) = elections.min_by_key(|(round, ..)| *round).expect("somebody wants to lead");
         assert_eq!(usize::from(*earliest), first);
-        let heard: BTreeSet<(Id, Id)> = taken
+        let heard: BTreeSet<(usize, usize)> = taken
             .iter()
             .filter_map(|(_, dst, input)| match input {
-                Input::Deliver { src, .. } if usize::from(*src) < 3 && src != dst => Some((*src, *dst)),
+                Input::Deliver { src, .. } if usize::from(*src) < 3 && src != dst => {
+                    Some((usize::from(*src), usize::from(*dst)))
+                }
                 _ => None,
             })
             .collect();
@@ -89,24 +91,68 @@ fn every_timer_fires_when_it_is_due_and_every_message_over_a_link_that_is_up_arr
 }
 
 #[test]
+fn what_other_schedules_came_to_changes_no_verdict() {
+    let (memo, frozen) = start(3);
+    let everywhere = Links::among(&[0, 1, 2]);
+    let mut moments = vec![frozen.clone()];
+    let mut run = Running::new(&memo, &frozen, &everywhere, 0);
+    let watch = |run: &Running<'_>| {
+        let timers = |id: Id| run.due.keys().filter(move |(of, _)| *of == id).map(|(_, timer)| timer.clone());
+        let freeze = |(id, state): (Id, &State<Audit>)| (id, Frozen::new(&memo, state.clone(), timers(id).collect()));
+        moments.push(run.nodes().map(freeze).collect());
+    };
+    assert_eq!(run.guarded(watch), Ok(()));
+    // With and without a quorum: every way to have up to two links both ways, and one more.
+    let pairs = [(0, 1), (1, 2), (2, 0), (1, 0), (2, 1)];
+    let links: Vec<_> = (0..1 << pairs.len())
+        .map(|bits: usize| Links::directed((0..).zip(pairs).filter(|(i, _)| bits >> i & 1 == 1).map(|(_, pair)| pair)))
+        .collect();
+    let (mut passed, mut failed) = (0, 0);
+    for (moment, links) in moments.iter().flat_map(|moment| links.iter().map(move |links| (moment, links))) {
+        for first in 0..3 {
+            let fresh = Memo::of(memo.replicas().to_vec());
+            let copied = |(id, node): (&Id, &Frozen)| {
+                (*id, Frozen::new(&fresh, memo.state(node.state).clone(), node.timers.clone()))
+            };
+            let alone = check(&fresh, &moment.iter().map(copied).collect(), links, first);
+            assert_eq!(check(&memo, moment, links, first), alone, "{links:?}, {first} first");
+            if alone.is_ok() { passed += 1 } else { failed += 1 }
+        }
+    }
+    assert!(passed > 100 && failed > 100, "{passed} passed, {failed} failed");
+}
+
+#[test]
+fn a_situation_passes_with_as_many_rounds_as_were_left_or_more() {
+    let (memo, frozen) = start(3);
+    let links = Links::among(&[0, 1, 2]);
+    let situation = |first: usize| Running::new(&memo, &frozen, &links, first).situation();
+    let passes = |first: usize| (0..10).find(|left| memo.passes(&situation(first), *left));
+    assert_eq!(passes(0), None);
+    memo.pass(vec![(situation(0), 5), (situation(1), 7)]);
+    memo.pass(vec![(situation(0), 6), (situation(1), 4)]);
+    assert_eq!([0, 1, 2].map(passes), [Some(5), Some(4), None]);
+}
+
+#[test]
 fn without_a_quorum_the_schedule_says_so() {
-    let (replicas, frozen) = start(3);
+    let (memo, frozen) = start(3);
     let alone: BTreeMap<Id, Frozen> = frozen.clone().into_iter().take(1).collect();
     for (frozen, links) in [
         (&frozen, Links::among(&[])),
         (&alone, Links::among(&[0])),
-        (&frozen, Links::directed([(0.into(), 1.into()), (1.into(), 2.into()), (2.into(), 0.into())])),
+        (&frozen, Links::directed([(0, 1), (1, 2), (2, 0)])),
     ] {
-        let why = check(&replicas, frozen, &links, 0).expect_err("there is no quorum");
+        let why = check(&memo, frozen, &links, 0).expect_err("there is no quorum");
         assert!(why.starts_with("there is no leader"), "{why}");
     }
 }
 
 #[test]
 fn a_failure_is_told_with_what_the_nodes_were_doing() {
-    let (replicas, frozen) = start(3);
-    let links = Links::directed([(0.into(), 1.into()), (1.into(), 2.into())]);
-    let told = tell(&replicas, &frozen, &links, 1).expect("there is no quorum both ways");
+    let (memo, frozen) = start(3);
+    let links = Links::directed([(0, 1), (1, 2)]);
+    let told = tell(&memo, &frozen, &links, 1).expect("there is no quorum both ways");
     let parts = [
         "Links that are up: 0>1 1>2; node 1 times out first: there is no leader after 50 rounds.",
         "round 4: node 1 asks for 1.1",
@@ -120,12 +166,14 @@ fn a_failure_is_told_with_what_the_nodes_were_doing() {
 
 #[test]
 fn a_panic_in_the_schedule_is_a_failure() {
-    let (replicas, mut frozen) = start(3);
-    let broken = frozen.get_mut(&Id::from(1)).expect("it started");
+    let (memo, mut frozen) = start(3);
+    let node = frozen.get_mut(&Id::from(1)).expect("it started");
+    let mut broken = memo.state(node.state).clone();
     // A slot that is decided and not applied: the next one can't be applied in order.
-    let durable = std::sync::Arc::make_mut(&mut broken.state.durable);
+    let durable = std::sync::Arc::make_mut(&mut broken.durable);
     durable.decided = 1;
     durable.log.insert(0, paxos_model::replica::message::Entry::Noop);
-    let why = check(&replicas, &frozen, &Links::among(&[0, 1, 2]), 0).expect_err("a handler panics");
+    node.state = memo.number_of(broken);
+    let why = check(&memo, &frozen, &Links::among(&[0, 1, 2]), 0).expect_err("a handler panics");
     assert!(why.starts_with("a handler panicked: "), "{why}");
 }
