@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::door::{Caller, Door, Operation, callers, least};
-use crate::process::{Server, machine_cpu, own_cpu};
+use crate::process::{Server, THREADS, machine_cpu, own_cpu};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use hdrhistogram::Histogram;
 use std::sync::Arc;
@@ -47,6 +47,14 @@ pub(crate) struct Measured {
     pub(crate) seconds: f64,
     /// Processor time in that time, in seconds: of the generator, of the leader, of the other nodes, and of all else on this machine.
     pub(crate) cpu: [f64; 4],
+    /// The same of the threads that our nodes have: of the leader, and of the other nodes.
+    pub(crate) threads: [[f64; THREADS.len()]; 2],
+}
+
+/// Processor time used until some moment: as in [`Measured`].
+struct Used {
+    cpu: [Duration; 4],
+    threads: [[Duration; THREADS.len()]; 2],
 }
 
 /// From when to when a client's requests count.
@@ -82,16 +90,16 @@ impl Load {
         let end = begin + self.time;
         let _ = start.send(Some(Window { begin, end }));
         sleep_until(begin.into()).await;
-        let before = cpu(cluster.servers(), leader)?;
+        let before = Used::until_now(cluster.servers(), leader)?;
         sleep_until(end.into()).await;
-        let after = cpu(cluster.servers(), leader)?;
+        let after = Used::until_now(cluster.servers(), leader)?;
         let mut latencies = histogram()?;
         for _ in 0..self.threads {
             let result = timeout(2 * REQUEST_TIME, results.recv()).await.context("the load does not end")?;
             latencies.add(result.ok_or_else(|| anyhow!("a thread of the load panicked"))??)?;
         }
-        let cpu = std::array::from_fn(|at| after[at].saturating_sub(before[at]).as_secs_f64());
-        Ok(Measured { latencies, seconds: self.time.as_secs_f64(), cpu })
+        let threads = [0, 1].map(|who| since(after.threads[who], before.threads[who]));
+        Ok(Measured { latencies, seconds: self.time.as_secs_f64(), cpu: since(after.cpu, before.cpu), threads })
     }
 
     /// What one thread does.
@@ -142,15 +150,24 @@ fn histogram() -> Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, LATENCY_MAX_US, 3)?)
 }
 
-fn cpu(servers: &[Server], leader: usize) -> Result<[Duration; 4]> {
-    let mut cpu = [own_cpu()?, servers[leader].cpu()?, Duration::ZERO, Duration::ZERO];
-    for (index, server) in servers.iter().enumerate() {
-        if index != leader {
-            cpu[2] += server.cpu()?;
+impl Used {
+    fn until_now(servers: &[Server], leader: usize) -> Result<Used> {
+        let mut used = Used { cpu: Default::default(), threads: Default::default() };
+        used.cpu[0] = own_cpu()?;
+        for (index, server) in servers.iter().enumerate() {
+            let who = usize::from(index != leader);
+            used.cpu[1 + who] += server.cpu()?;
+            let threads = used.threads[who].iter_mut().zip(server.cpu_of_threads()?);
+            threads.for_each(|(sum, one)| *sum += one);
         }
+        used.cpu[3] = machine_cpu()?.saturating_sub(used.cpu.iter().sum());
+        Ok(used)
     }
-    cpu[3] = machine_cpu()?.saturating_sub(cpu.iter().sum());
-    Ok(cpu)
+}
+
+/// What was used between two moments, in seconds.
+fn since<const N: usize>(after: [Duration; N], before: [Duration; N]) -> [f64; N] {
+    std::array::from_fn(|at| after[at].saturating_sub(before[at]).as_secs_f64())
 }
 
 /// Writes keys 0 to `keys`, each once, by `clients` at a time: one by one, or by [`Operation::Bulk`] many.

@@ -9,6 +9,9 @@ use std::time::Duration;
 /// The unit in which Linux tells processor time to programs.
 const TICK_MS: u64 = 10;
 
+/// Threads of our nodes, by name as the system has it, and what each does; a server of another kind has none of them.
+pub(crate) const THREADS: [(&str, &str); 3] = [("tokio-rt-worker", "HTTP, peers"), ("actor", "loop"), ("disk", "disk")];
+
 /// A running server. It is killed when this is dropped.
 pub(crate) struct Server {
     child: Child,
@@ -43,6 +46,21 @@ impl Server {
     /// Processor time used so far.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         cpu_of(&format!("/proc/{}/stat", self.child.id()))
+    }
+
+    /// Processor time used so far by its [`THREADS`], each.
+    pub(crate) fn cpu_of_threads(&self) -> Result<[Duration; THREADS.len()]> {
+        let directory = format!("/proc/{}/task", self.child.id());
+        let mut cpu = [Duration::ZERO; THREADS.len()];
+        for thread in fs::read_dir(&directory).with_context(|| directory.clone())? {
+            let path = thread?.path();
+            // One that has ended meanwhile is none of those.
+            let Ok(name) = fs::read_to_string(path.join("comm")) else { continue };
+            if let Some(place) = THREADS.iter().position(|(thread, _)| *thread == name.trim_end()) {
+                cpu[place] += cpu_of(&path.join("stat").to_string_lossy())?;
+            }
+        }
+        Ok(cpu)
     }
 
     /// Bytes that it has caused to be written to the disk.

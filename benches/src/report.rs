@@ -5,6 +5,7 @@ use crate::cluster::System;
 use crate::door::Door;
 use crate::load::Measured;
 use crate::measure::Plan;
+use crate::process::THREADS;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -62,6 +63,9 @@ struct Summary {
     latencies: [f64; 3],
     /// Processor time of all three nodes for each request, in microseconds: what is least disturbed by other programs.
     cost_us: f64,
+    /// Processor time for each request, in microseconds: of the generator, of the leader and of its threads, of the other nodes and of theirs.
+    each_us: [f64; 3],
+    threads_us: [[f64; THREADS.len()]; 2],
     /// Percent of one core: generator, leader, other nodes, and all else on the machine.
     cpu: [f64; 4],
 }
@@ -75,12 +79,17 @@ impl Summary {
             all.latencies.add(&round.latencies).ok()?;
             all.seconds += round.seconds;
             all.cpu.iter_mut().zip(round.cpu).for_each(|(sum, one)| *sum += one);
+            let threads = all.threads.iter_mut().flatten().zip(round.threads.iter().flatten());
+            threads.for_each(|(sum, one)| *sum += one);
         }
+        let each_us = |seconds: f64| seconds * 1e6 / all.latencies.len().max(1) as f64;
         let latency = |quantile| all.latencies.value_at_quantile(quantile) as f64 / 1000.0;
         Some(Summary {
             rate: all.rate(),
             latencies: [latency(0.5), latency(0.99), latency(0.999)],
-            cost_us: (all.cpu[1] + all.cpu[2]) * 1e6 / all.latencies.len().max(1) as f64,
+            cost_us: each_us(all.cpu[1] + all.cpu[2]),
+            each_us: [all.cpu[0], all.cpu[1], all.cpu[2]].map(each_us),
+            threads_us: all.threads.map(|threads| threads.map(each_us)),
             cpu: all.cpu.map(|seconds| seconds / all.seconds * 100.0),
         })
     }
@@ -155,6 +164,7 @@ impl Report {
             writeln!(text, "- the leader changed under load {} times", self.leader_changes)?;
         }
         self.write_loads(text)?;
+        self.write_threads(text)?;
         let milliseconds = |system| {
             let all = self.failovers.iter().filter(|(of, _)| *of == system).map(|(_, time)| time.as_millis());
             let mut all: Vec<_> = all.collect();
@@ -249,14 +259,48 @@ impl Report {
         Ok(())
     }
 
+    /// Where the processor time of a request goes in our nodes.
+    fn write_threads(&self, text: &mut String) -> std::fmt::Result {
+        let rows = self.rows();
+        let ours = rows.iter().filter_map(|(load, row)| Some((load, Summary::of(row.get(&Door::Ours)?)?)));
+        let mut ours = ours.peekable();
+        if ours.peek().is_none() {
+            return Ok(());
+        }
+        let names = |who: &str| THREADS.map(|(_, does)| format!("{who}: {does}")).join(" | ");
+        writeln!(text, "\nProcessor time for each request with our nodes, µs; the other nodes taken together:\n")?;
+        writeln!(
+            text,
+            "| | value, B | clients | generator | leader | {} | others | {} |",
+            names("leader"),
+            names("others")
+        )?;
+        writeln!(text, "|---|---|---|---|---|{0}---|{0}", "---|".repeat(THREADS.len()))?;
+        for ((what, bytes, clients), it) in ours {
+            let of = |who: usize| it.threads_us[who].map(|us| format!("{us:.1}")).join(" | ");
+            let [generator, leader, others] = it.each_us;
+            writeln!(
+                text,
+                "| {} | {bytes} | {clients} | {generator:.1} | {leader:.1} | {} | {others:.1} | {} |",
+                title(*what),
+                of(0),
+                of(1)
+            )?;
+        }
+        Ok(())
+    }
+
     /// For programs: each round by itself.
     pub(crate) fn json(&self) -> Value {
         let cell = |cell: &Cell| {
             let latency = |quantile| cell.measured.latencies.value_at_quantile(quantile);
+            let does = || THREADS.iter().map(|(_, does)| *does);
+            let threads = |who: usize| does().zip(cell.measured.threads[who]).collect::<BTreeMap<_, _>>();
             json!({
                 "what": title(cell.what), "value_bytes": cell.bytes, "clients": cell.clients, "door": cell.door.name(),
                 "per_second": cell.measured.rate(), "p50_us": latency(0.5), "p99_us": latency(0.99), "p999_us": latency(0.999),
                 "seconds": cell.measured.seconds,
+                "threads_cpu_seconds": { "leader": threads(0), "others": threads(1) },
                 "cpu_seconds": { "generator": cell.measured.cpu[0], "leader": cell.measured.cpu[1], "others": cell.measured.cpu[2], "all_else": cell.measured.cpu[3] },
             })
         };
