@@ -124,10 +124,16 @@ fn the_table_of_scopes_is_that_of_the_catalogue_and_the_record() {
 
 #[test]
 fn every_property_has_its_row_and_every_row_its_property() {
-    let text = ledger();
+    let (text, protocol) = (ledger(), read("spec/tla/MultiPaxos.tla"));
+    let proof = read("spec/proof/protocol.py") + &read("spec/proof/prove.py");
     let mut named = Vec::new();
     for row in rows(section(&text, "Guarantees")) {
-        assert_eq!(row.len(), 3, "{row:?}");
+        assert_eq!(row.len(), 4, "{row:?}");
+        for name in quoted(row[3]) {
+            let defines = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with("=="));
+            assert!(protocol.lines().any(defines), "{name} is not defined in MultiPaxos.tla");
+            assert!(proof.contains(name), "{name} is not among what is proved");
+        }
         assert!(row[0].ends_with('.'), "a guarantee is one sentence: {}", row[0]);
         named.extend(quoted(row[1]).into_iter().map(String::from));
     }

@@ -4,13 +4,17 @@
 //! votes on record. For what was taken for decided in lives that are over stands what is chosen. Where votes for a chosen value
 //! are forgotten, those are known that somebody stores or tells; all others are on record.
 //!
+//! Proposals that nobody voted for, or leads with, or tells of, are not known; so that votes are for what was proposed is asked of each step
+//! alone (`refines-spec`), and that a proposal is safe with regard to the ballots in which something was proposed or reported. What is decided
+//! is what is told to be, or chosen: so of a log and of a mark it is asked that what they hold is chosen.
+//!
 //! What a slot holds stands as its hash, here: the clauses compare values, and nothing else.
 
 use super::audit::Audit;
 use super::effect::digest;
 use super::record::Record;
 use super::refines::{self, Known};
-use crate::refinement::invariant::{DECIDED_IS_CHOSEN, clauses};
+use crate::refinement::invariant::{DECIDED_IS_CHOSEN, VOTE_IS_PROPOSED, clauses};
 use crate::refinement::protocol::{Domain, Protocol};
 use paxos_model::replica::ballot::{Ballot, Slot};
 use paxos_model::replica::configuration::Configuration;
@@ -149,8 +153,9 @@ pub fn broken<'a>(
     let ballots: BTreeSet<Ballot> = known.proposals.iter().map(|(ballot, ..)| *ballot).chain(spoken).collect();
     let domain =
         Domain { quorums: refines::quorums(configuration), ballots: ballots.into_iter().collect(), slots: 0..end };
-    // What is chosen was counted when it was voted for.
-    let asked = clauses().into_iter().filter(|(name, _)| !(forgets && *name == DECIDED_IS_CHOSEN));
+    // What is chosen was counted when it was voted for; and what was voted for is all that is known of what was proposed.
+    let asked =
+        clauses().into_iter().filter(|(name, _)| !(*name == VOTE_IS_PROPOSED || forgets && *name == DECIDED_IS_CHOSEN));
     asked.into_iter().find(|(_, holds)| !holds(&known, &domain)).map(|(name, _)| name)
 }
 

@@ -1,10 +1,10 @@
 //! One step from anywhere: every state of a replica that the proved invariant allows, within bounds and reachable or not, takes
-//! every step that it may be asked to take; each must be a few steps of the abstract protocol, or none.
+//! every step that elections, votes and decisions may ask of it; each must be a few steps of the abstract protocol, or none.
 //!
-//! Those keep the invariant, whatever the bounds (`spec/proof/`). So for one slot no bound on depth is left: what holds here holds after
-//! any number of steps, as long as there are no more ballots and values in it than here. Of the slot after it there is what may be
-//! proposed, promised and told there, and no vote that the replica itself has stored; and there are no snapshots but one that is taken over.
-//! What makes it live is as at a start: whom it heard, which promises it was told of, requests and reads.
+//! Those keep the invariant, whatever the bounds (`spec/proof/`): so a step that breaks it would be found here, however deep the state lies
+//! in which it is taken. Of the slot after the one there is what may be proposed, promised and told there, and no vote that the replica
+//! itself has stored: a step may lead out of these states, by a vote there. Nor are there snapshots but one that is taken over.
+//! What makes it live is as at a start: whom it heard, which promises it was told of; there are no requests, reads and deadlines.
 
 use super::alone::{Alone, Found};
 use crate::properties::audit::{Audit, Tagged};
@@ -32,7 +32,7 @@ use std::thread;
 pub const SCOPE: Alone = Alone {
     name: "one-step-from-anywhere",
     description: "every step from every state of one slot that the proved invariant allows, reachable or not",
-    bounds: "each of 3 replicas, 1 slot and what is told of the next, 3 ballots, 2 values, no snapshot but one that is taken over",
+    bounds: "each of 3 replicas, 1 slot and what is told of the next, 3 ballots, one a replica, 2 values, no requests or reads, no snapshot but one that is taken over",
     property: "refines-spec",
     explore,
 };
@@ -211,10 +211,15 @@ fn messages(src: Id) -> Vec<Msg> {
         all.push(Message::PreVoted { ballot });
         all.push(Message::HeartbeatAck { ballot, round: 0 });
         all.extend((0..=1).map(|slot| Message::Accepted { ballot, slot }));
-        for (first, vote) in (0..=1).flat_map(|first| votes(|b| *b < ballot).into_iter().map(move |vote| (first, vote)))
-        {
-            let votes = vote.into_iter().map(|(ballot, entry)| Vote { slot: first, ballot, entry }).collect();
-            all.push(Message::Promise { ballot, first, votes });
+        let below = || votes(|lower| *lower < ballot);
+        for next in below() {
+            let vote =
+                |slot, vote: Option<(Ballot, Entry<Tagged>)>| vote.map(|(ballot, entry)| Vote { slot, ballot, entry });
+            all.push(Message::Promise { ballot, first: 1, votes: vote(1, next.clone()).into_iter().collect() });
+            for first in below() {
+                let votes = vote(0, first).into_iter().chain(vote(1, next.clone())).collect();
+                all.push(Message::Promise { ballot, first: 0, votes });
+            }
         }
     }
     for entry in values() {
@@ -280,12 +285,18 @@ fn explore_at(node: Id) -> Found {
     let timers = [Timer::Election, Timer::Resend, Timer::Flush].map(Input::Timeout);
     let inputs = sent.map(|(src, msg)| Input::Deliver { src, msg }).chain(timers).chain([Input::Start]);
     let inputs: Vec<Input<Msg, Timer>> = inputs.collect();
+    // An input that says nothing: what else a step rests on is the state.
+    let at_rest = Input::Timeout(Timer::Flush);
     for pre_vote in [false, true] {
         let options = Options { snapshot_every: 0, pre_vote, ..Options::default() };
         let replica = Replica::<Audit>::new(configuration.clone(), options);
         for (state, stored) in locals(&replica, node) {
-            found.unique += 1;
             let stored = Some(Arc::new(stored));
+            if !is_allowed(&configuration, &resting(node, (&state, &stored), &at_rest), &state) {
+                continue;
+            }
+            // A state is one, whatever the option.
+            found.unique += usize::from(!pre_vote);
             for input in &inputs {
                 if let Some(why) = take(&replica, &configuration, node, (&state, &stored), input, &mut found.generated)
                 {
@@ -299,6 +310,15 @@ fn explore_at(node: Id) -> Found {
     found
 }
 
+/// A step that was not taken yet.
+fn resting<'a>(
+    node: Id,
+    (state, stored): (&'a State<Audit>, &'a Option<Stored>),
+    input: &'a Input<Msg, Timer>,
+) -> Seen<'a> {
+    Seen { node, input, before: state, stored_before: stored, after: state, stored_after: stored, sends: &[] }
+}
+
 /// Takes a step, if what it rests on can be true. Says what is wrong with it.
 fn take(
     replica: &Replica<Audit>,
@@ -308,8 +328,7 @@ fn take(
     input: &Input<Msg, Timer>,
     steps: &mut usize,
 ) -> Option<String> {
-    let resting =
-        Seen { node, input, before: state, stored_before: stored, after: state, stored_after: stored, sends: &[] };
+    let resting = resting(node, (state, stored), input);
     if !is_allowed(configuration, &resting, state) {
         return None;
     }

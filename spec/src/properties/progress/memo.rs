@@ -35,8 +35,8 @@ pub(super) struct Situation {
     pub(super) first: usize,
     /// Whether the nodes were given their requests.
     pub(super) probed: bool,
-    /// The numbers of the nodes' states, in order.
-    pub(super) nodes: SmallVec<[u32; 5]>,
+    /// The number of each node's state.
+    pub(super) nodes: SmallVec<[(Id, u32); 5]>,
     /// In how many rounds each timer is due.
     pub(super) due: Vec<(Id, Timer, u64)>,
     pub(super) earlier: Vec<(Id, Id, u64)>,

@@ -97,6 +97,7 @@ struct Stable {
     ballot: Ballot,
     nodes: BTreeMap<Id, u32>,
     timers: Vec<(Id, Timer, u64)>,
+    unsent: BTreeSet<(Id, u64)>,
 }
 
 /// Runs the fair schedule from `frozen`, of whom those take part that `links` name. `first` says whose election timeout is the
@@ -299,7 +300,7 @@ impl<'a> Running<'a> {
             links: *self.links,
             first: self.first,
             probed: self.probed,
-            nodes: self.nodes.values().copied().collect(),
+            nodes: self.nodes.iter().map(|(id, state)| (*id, *state)).collect(),
             due: self.timers_left(),
             earlier: self.earlier.iter().copied().collect(),
             unanswered: self.unanswered.iter().copied().collect(),
@@ -308,12 +309,18 @@ impl<'a> Running<'a> {
     }
 
     fn stable(&self, leader: Id) -> Stable {
-        let (nodes, timers) = (self.nodes.clone(), self.timers_left());
-        Stable { since: self.round, leader, ballot: self.ballot(leader), nodes, timers }
+        Stable {
+            since: self.round,
+            leader,
+            ballot: self.ballot(leader),
+            nodes: self.nodes.clone(),
+            timers: self.timers_left(),
+            unsent: self.unsent.clone(),
+        }
     }
 
     fn is_as(&self, stable: &Stable) -> bool {
-        self.nodes == stable.nodes && self.timers_left() == stable.timers
+        self.nodes == stable.nodes && self.timers_left() == stable.timers && self.unsent == stable.unsent
     }
 
     /// In how many rounds each timer is due.
