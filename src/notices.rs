@@ -30,9 +30,14 @@ impl Notices {
     }
 }
 
-/// Counts that something was dropped for `reason`, which there are few of, and warns of it. `why` tells this one case.
-pub(crate) fn dropped(reason: &'static str, why: impl Display) {
+/// Counts that something was dropped for `reason`, which there are few of.
+pub(crate) fn count_dropped(reason: &'static str) {
     metrics::counter!("paxos_dropped_total", "reason" => reason).increment(1);
+}
+
+/// Counts that something was dropped for `reason`, and warns of it. `why` tells this one case.
+pub(crate) fn dropped(reason: &'static str, why: impl Display) {
+    count_dropped(reason);
     warn("dropped", reason, why);
 }
 

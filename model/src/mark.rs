@@ -96,6 +96,10 @@ marks! {
     DecidedFullOfBytes,
     /// What is handed on takes more than one message.
     ForwardFullOfBytes,
+    /// A leader does not send all accepts again at a time, since they would take too many bytes.
+    AcceptsAgainFullOfBytes,
+    /// A node does not hand on all operations again at a time, since they would take too many bytes.
+    ForwardAgainFullOfBytes,
     /// An entry carries more than one operation.
     BatchOfSeveral,
     /// The leader already has a forwarded operation queued or proposed.

@@ -10,10 +10,11 @@ mod line;
 pub mod pins;
 pub mod tcp;
 pub mod udp;
+mod waiting;
 
 use crate::Msg;
 use crate::node::Peers;
-use crate::notices::dropped;
+use crate::notices::{count_dropped, dropped};
 use codec::{Hello, MESSAGE_MAX, PROTOCOL, Seal};
 use line::{Line, Turn, Written};
 use pins::Pins;
@@ -22,9 +23,9 @@ use stateright::actor::Id;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use waiting::{Added, WAITING_BYTES, Waiting};
 
 /// How a node sends to its peers. Every node listens on both, so the two may be mixed in one cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,31 +131,6 @@ struct Lane {
     line: Arc<Line>,
 }
 
-/// The bytes that wait for one peer, and the gauge that shows them.
-#[derive(Clone)]
-struct Waiting {
-    bytes: Arc<AtomicUsize>,
-    gauge: metrics::Gauge,
-}
-
-impl Waiting {
-    /// Adds `count`, unless that would be more than may wait; whether it did.
-    fn add(&self, count: usize) -> bool {
-        let fits = self.bytes.fetch_add(count, Ordering::Relaxed) + count <= LANE_BYTES;
-        if fits {
-            self.gauge.increment(count as f64);
-        } else {
-            self.bytes.fetch_sub(count, Ordering::Relaxed);
-        }
-        fits
-    }
-
-    fn take(&self, count: usize) {
-        self.bytes.fetch_sub(count, Ordering::Relaxed);
-        self.gauge.decrement(count as f64);
-    }
-}
-
 /// The queues to every peer, by one transport.
 pub struct Lanes(BTreeMap<Id, Lane>);
 
@@ -186,14 +162,11 @@ pub(crate) struct LaneEnd {
 
 /// Messages that wait for one peer.
 const LANE_MESSAGES: usize = 16 * 1024;
-/// Bytes that wait for one peer: the largest message, and some that are not, wait together.
-const LANE_BYTES: usize = MESSAGE_MAX + (8 << 20);
 
 impl Lane {
     fn new(node: u64, peer: u64) -> (Lane, LaneEnd) {
         let (sender, receiver) = mpsc::channel(LANE_MESSAGES);
-        let gauge = crate::metrics::peer_queue_bytes(node, peer);
-        let waiting = Waiting { bytes: Arc::new(AtomicUsize::new(0)), gauge };
+        let waiting = Waiting::new(crate::metrics::peer_queue_bytes(node, peer));
         let line = Arc::new(Line::default());
         (Lane { sender, waiting: waiting.clone(), line: line.clone() }, LaneEnd { receiver, line, waiting })
     }
@@ -211,18 +184,25 @@ impl Lane {
     }
 
     fn queue(&self, dst: Id, encoded: Arc<[u8]>) {
-        let length = encoded.len();
-        if self.waiting.add(length) {
-            if self.sender.try_send(encoded).is_ok() {
-                return;
+        match self.waiting.add(&encoded) {
+            Added::Now => {
+                if let Err(refused) = self.sender.try_send(encoded) {
+                    let (TrySendError::Full(message) | TrySendError::Closed(message)) = refused;
+                    self.waiting.take(&message);
+                    queue_full(dst);
+                }
             }
-            self.waiting.take(length);
+            Added::Before => {}
+            Added::TooMuch => queue_full(dst),
         }
-        dropped(
-            "queue_full",
-            format_args!("more waits for node {dst:?} than {LANE_MESSAGES} messages or {LANE_BYTES} bytes"),
-        );
     }
+}
+
+fn queue_full(dst: Id) {
+    dropped(
+        "queue_full",
+        format_args!("more waits for node {dst:?} than {LANE_MESSAGES} messages or {WAITING_BYTES} bytes"),
+    );
 }
 
 impl LaneEnd {
@@ -242,9 +222,17 @@ impl LaneEnd {
         self.line.turn().take_back()
     }
 
-    /// Takes `count` bytes off the account of what waits.
-    pub(crate) fn taken(&self, count: usize) {
-        self.waiting.take(count);
+    /// Takes `message` off the account of what waits.
+    pub(crate) fn taken(&self, message: &[u8]) {
+        self.waiting.take(message);
+    }
+
+    /// Drops what waits while there is no connection: by the time there is one again it is old, and what still matters is sent again.
+    pub(crate) fn discard(&mut self) {
+        while let Ok(message) = self.receiver.try_recv() {
+            self.taken(&message);
+            count_dropped("not_connected");
+        }
     }
 }
 

@@ -87,6 +87,7 @@ async fn send_to(node: u64, address: String, mut lane: LaneEnd, book: Arc<Book>,
             tracing::warn!(node, %address, %why, "not connected");
             last = why;
         }
+        lane.discard();
         if lane.receiver.is_closed() && lane.receiver.is_empty() {
             return;
         }
@@ -133,7 +134,7 @@ async fn pump(stream: TcpStream, seal: Seal, lane: &mut LaneEnd) -> io::Result<(
             Ok(Some(message)) => {
                 let mut next = Some(message);
                 while let Some(message) = next {
-                    lane.taken(message.len());
+                    lane.taken(&message);
                     codec::frame(&mut buffer, seal, &message);
                     next = if buffer.len() < WRITE_BYTES { lane.receiver.try_recv().ok() } else { None };
                 }

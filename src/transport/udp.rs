@@ -34,7 +34,7 @@ async fn send_to(address: String, mut lane: LaneEnd, hello: Hello, socket: Arc<U
     let hello = postcard::to_stdvec(&hello).expect("a hello has a form in bytes");
     let mut to: Option<SocketAddr> = None;
     while let Some(message) = lane.receiver.recv().await {
-        lane.taken(message.len());
+        lane.taken(&message);
         if to.is_none() {
             to = resolve(&address, &socket).await;
         }

@@ -1,6 +1,6 @@
 //! Handing on: what waits at this node goes to the leader, and what another node hands on is taken, or passed on once.
 
-use super::gateway::{NodeSession, PendingWrite, ReadStage};
+use super::gateway::{NodeSession, ReadStage};
 use super::message::{Message, Operation, OperationId, ReadId, fitting, operation_bytes};
 use super::{Handler, Role};
 use crate::machine::StateMachine;
@@ -14,7 +14,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         if self.state.following.is_none() || !self.state.gateway.waiting() {
             return;
         }
-        let operations = self.operations(false);
+        let operations = self.operations(false, usize::MAX);
         let reads = self.read_rounds(false);
         if let Role::Leading(_) = &self.state.role {
             self.hand_to_myself(operations, reads);
@@ -23,7 +23,8 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         }
     }
 
-    /// Hands on again what is not answered: to the leader directly and, in case it can't be reached, through everybody else.
+    /// Hands on again what is not answered, the oldest first and as much as goes together: to the leader directly and, in case it
+    /// can't be reached, through everybody else.
     /// The answers lie in the log, which is fetched from everybody too, in case the leader is heard and does not hear.
     pub(super) fn resend_gateway(&mut self) {
         if self.state.gateway.idle() {
@@ -35,7 +36,7 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         if !leads && peers.is_empty() {
             return;
         }
-        let operations = self.operations(true);
+        let operations = self.operations(true, if leads { usize::MAX } else { self.replica.options.bytes_max });
         let reads = self.read_rounds(true);
         if leads {
             self.hand_to_myself(operations, reads);
@@ -71,9 +72,9 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         }
     }
 
-    /// The operations to hand on: those that were not yet or, if `again`, all that are not answered. Acts of this node's
-    /// session get their numbers here, as far as its replies are kept.
-    fn operations(&mut self, again: bool) -> Vec<Operation<S::Command>> {
+    /// The first operations to hand on, at least one and as many as take no more than `bytes_max`: of those that were not yet or, if
+    /// `again`, of all that are not answered. Acts of this node's session get their numbers here, as far as its replies are kept.
+    fn operations(&mut self, again: bool, bytes_max: usize) -> Vec<Operation<S::Command>> {
         self.number_acts();
         let mut operations = Vec::new();
         let gateway = &self.state.gateway;
@@ -81,20 +82,25 @@ impl<S: StateMachine> Handler<'_, '_, S> {
             && gateway.session == NodeSession::Opening
             && (again || gateway.writes.values().any(|write| write.by_node && !write.handed_on))
         {
-            operations.push(Operation::Open { node: self.id, incarnation });
+            operations.push((None, Operation::Open { node: self.id, incarnation }));
         }
-        let named = |write: &PendingWrite<S>| write.id.is_some() && (again || !write.handed_on);
-        let numbers: Vec<u64> = gateway.writes.iter().filter(|(_, write)| named(write)).map(|(n, _)| *n).collect();
-        for number in numbers {
-            if let Some(write) = self.state.to_mut().gateway.writes.get_mut(&number)
-                && let Some((id, acknowledged_below)) = write.id
-            {
-                write.handed_on = true;
+        for (number, write) in gateway.writes.iter().filter(|(_, write)| again || !write.handed_on) {
+            if let Some((id, acknowledged_below)) = write.id {
                 let (by_node, act) = (write.by_node, write.act.clone());
-                operations.push(Operation::InSession { id, by_node, acknowledged_below, act });
+                operations.push((Some(*number), Operation::InSession { id, by_node, acknowledged_below, act }));
             }
         }
-        operations
+        let count = fitting(operations.iter().map(|(_, operation)| operation_bytes::<S>(operation)), bytes_max);
+        if count < operations.len() {
+            Mark::ForwardAgainFullOfBytes.hit();
+        }
+        operations.truncate(count);
+        for number in operations.iter().filter_map(|(number, _)| *number) {
+            if let Some(write) = self.state.to_mut().gateway.writes.get_mut(&number) {
+                write.handed_on = true;
+            }
+        }
+        operations.into_iter().map(|(_, operation)| operation).collect()
     }
 
     fn number_acts(&mut self) {

@@ -310,12 +310,19 @@ impl<S: StateMachine> Handler<'_, '_, S> {
         }
     }
 
-    /// Sends again what may have been lost: the heartbeat, and accepts to those who have not voted.
+    /// Sends again what may have been lost: the heartbeat, and accepts to those who have not voted, from the first undecided slot on
+    /// as many as go together. Slots are decided in order, so the others' turn comes; all of a window at each time would bury a
+    /// voter that is slow, or that must first receive what it lacks.
     pub(super) fn resend_leader(&mut self) {
         self.send_heartbeats();
         if let Role::Leading(leader) = &self.state.role {
             let ballot = leader.ballot;
-            for (slot, proposal) in &leader.proposals {
+            let count =
+                fitting(leader.proposals.values().map(|proposal| proposal.bytes), self.replica.options.bytes_max);
+            if count < leader.proposals.len() {
+                Mark::AcceptsAgainFullOfBytes.hit();
+            }
+            for (slot, proposal) in leader.proposals.iter().take(count) {
                 for voter in self.replica.configurations.at(*slot).voters() {
                     if !proposal.votes.contains(&voter) {
                         let message = Message::Accept { ballot, slot: *slot, entry: proposal.entry.clone() };

@@ -10,7 +10,8 @@ use paxos_model::replica::message::{
 use paxos_model::replica::pieces::{Piece, PieceOf, Place, PlaceOf};
 use paxos_model::replica::{Options, Role, State, Timer};
 use paxos_model::trace::Input;
-use std::collections::BTreeSet;
+use stateright::actor::Id;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The first limit that a replica exceeds whatever happened before, in words: by its state after a step, or by what it sends in it.
 pub fn broken<S: Judged>(
@@ -26,6 +27,7 @@ pub fn broken<S: Judged>(
         .or_else(|| too_eager(options, seen, state))
         .or_else(|| messages().find_map(|message| sent::<S>(options, delivered, message)))
         .or_else(|| messages().find_map(|message| together::<S>(options, message)))
+        .or_else(|| too_much_again(options, seen))
 }
 
 fn held<S: Judged>(options: &Options, configuration: &Configuration, state: &State<S>) -> Option<String> {
@@ -120,6 +122,27 @@ fn together<S: Judged>(options: &Options, message: &MessageOf<S>) -> Option<Stri
         _ => return None,
     };
     (count > 1 && bytes > options.bytes_max).then(|| format!("{count} together take {bytes} bytes in {message:?}"))
+}
+
+/// What one node is sent again at a time goes together, so that it is not buried by what it cannot take.
+fn too_much_again<S: Judged>(options: &Options, seen: &Seen<'_, S>) -> Option<String> {
+    if *seen.input != Input::Timeout(Timer::Resend) {
+        return None;
+    }
+    let mut again: BTreeMap<Id, (usize, usize)> = BTreeMap::new();
+    for (dst, message) in seen.sends {
+        let operations: &[_] = match message {
+            Message::Accept { entry, .. } => entry.operations(),
+            Message::Forward { operations, .. } => operations,
+            _ => continue,
+        };
+        let (count, taken) = again.entry(*dst).or_default();
+        *count += 1;
+        *taken += operations.iter().map(bytes::<S>).sum::<usize>();
+    }
+    let beyond = again.into_iter().find(|(_, (count, taken))| *count > 1 && *taken > options.bytes_max);
+    beyond
+        .map(|(dst, (count, taken))| format!("{count} messages with {taken} bytes are sent again to {dst:?} at a time"))
 }
 
 /// A leader that proposes something of its own has not yet proposed more bytes than may be undecided.
