@@ -148,7 +148,7 @@ def doubt(report):
             for a in ACTIONS
         )
         # Some nothing else needs: they say what one wants.
-        itself = (("it is wanted itself", lambda: follows(dropped, dropped)) for _ in range(dropped in CLAIMS))
+        itself = [("it is wanted itself", lambda: follows(dropped, dropped))] if dropped in CLAIMS else []
         broken(report, dropped, (question for questions in (claims, steps, itself) for question in questions))
 
 

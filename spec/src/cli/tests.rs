@@ -218,6 +218,7 @@ fn mistakes_are_answered_in_one_line() {
     refused(&["one-slot", "--property", "agreemnt"], &["no property `agreemnt`", "`agreement`", "spec/README.md"]);
     refused(&["one-slot", "--property", "dead-stays-dead", "--no-reductions"], &["no property `dead-stays-dead`"]);
     refused(&["--property", "agreement"], &["<SCOPE>"]);
+    refused(&["one-slot", "--property", "agreement", "--verify"], &["[SCOPE]...", "cannot be used with", "--verify"]);
     refused(&["explor"], &["`explore`"]);
     refused(&["one-slot", "explore"], &["`explore` is a subcommand: give it first"]);
     refused(&["explore", "two-slot"], &["`two-slots`"]);

@@ -61,6 +61,19 @@ pub(super) fn scopes() -> Vec<Scope> {
             ..quiet("larger-than-allowed", "operations that take more bytes than go together, each by itself")
         },
         Scope {
+            replicas: 2,
+            elections: vec![1, 0],
+            slots: 3,
+            overfull: false,
+            options: Options { window: 2, pipeline: 2, bytes_max: 100, ..options() },
+            clients: vec![Client::Source(vec![for_leader(0, &[1, 2])])],
+            timers: Timers { resend: true, ..CORE },
+            witnesses: vec![Witness::Chosen],
+            progress: vec![Links::among(&[0, 1])],
+            small: true,
+            ..quiet("sent-again", "two entries of which one alone is sent again at a time")
+        },
+        Scope {
             slots: 6,
             options: Options { batch_max: 3, bytes_max: 320, requests_max: 4, ..options() },
             clients: vec![writes(1, &long, 0), writes(2, &long, 0), writes(3, &long, 0)],
