@@ -2,7 +2,7 @@
 //! is not answered, and a peer that is slow would have to read each of these before anything new.
 
 use super::codec::MESSAGE_MAX;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +21,7 @@ struct Account {
     bytes: usize,
     /// Hashes of the messages. Two that share one are taken for the same, and the second is lost as any may be; keyed, so that nobody
     /// can make such.
-    messages: HashSet<u64>,
+    messages: BTreeSet<u64>,
     keys: RandomState,
 }
 

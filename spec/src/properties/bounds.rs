@@ -194,8 +194,8 @@ fn sent<S: Judged>(options: &Options, delivered: Option<&MessageOf<S>>, message:
 }
 
 /// The configuration of a slot is known once everything `window` below it is chosen: nothing is proposed in it sooner.
-pub fn beyond_window(options: &Options, record: &Record, proposed: &[Slot]) -> Option<String> {
-    proposed.iter().find_map(|slot| {
+pub fn beyond_window(options: &Options, record: &Record, proposed: impl IntoIterator<Item = Slot>) -> Option<String> {
+    proposed.into_iter().find_map(|slot| {
         let end = (slot + 1).saturating_sub(options.window);
         let open = (0..end).find(|below| !record.chosen.contains_key(below))?;
         let window = options.window;

@@ -11,7 +11,7 @@ use paxos_model::replica::message::{Entry, Message};
 use paxos_model::replica::{State, Timer};
 use paxos_model::trace::Input;
 use stateright::actor::Id;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// All that the record is told of a step: who judges by the record sees nothing else of it.
@@ -27,8 +27,8 @@ pub struct Effect {
     pub applied: Vec<(u64, Executor<Audit>)>,
     /// How often each tag was applied.
     pub counts: BTreeMap<u8, u8>,
-    /// The slots in which something was proposed.
-    pub proposed: Vec<Slot>,
+    /// What was proposed, or proposed again: slot, ballot, entry.
+    pub proposed: BTreeSet<(Slot, Ballot, Entry<Tagged>)>,
     /// The request that arrived: client, and its number for the attempt.
     pub asked: Option<(Id, u64)>,
     /// The step that answered clients.
@@ -60,7 +60,7 @@ impl Effect {
             _ => None,
         };
         let proposed = seen.sends.iter().filter_map(|(_, message)| match message {
-            Message::Accept { slot, .. } => Some(*slot),
+            Message::Accept { ballot, slot, entry } => Some((*slot, *ballot, entry.clone())),
             _ => None,
         });
         let answers = seen.sends.iter().any(|(_, message)| matches!(message, Message::Reply { .. }));

@@ -1,12 +1,10 @@
 //! `inductive-invariant`: the clauses that are proved of the abstract protocol hold of every state, as far as it shows.
 //!
 //! A state shows what is stored, what a leader proposed and how far it says that slots are decided, what messages of members tell, and the
-//! votes on record. For what was taken for decided in lives that are over stands what is chosen. Where votes for a chosen value
-//! are forgotten, those are known that somebody stores or tells; all others are on record.
+//! proposals and votes on record. For what was taken for decided in lives that are over stands what is chosen. Where proposals of a chosen
+//! value and votes for it are forgotten, those are known that somebody stores, leads with or tells of; all others are on record.
 //!
-//! Proposals that nobody voted for, or leads with, or tells of, are not known; so that votes are for what was proposed is asked of each step
-//! alone (`refines-spec`), and that a proposal is safe with regard to the ballots in which something was proposed or reported. What is decided
-//! is what is told to be, or chosen: so of a log and of a mark it is asked that what they hold is chosen.
+//! What is decided is what is told to be, or chosen: so of a log and of a mark it is asked that what they hold is chosen.
 //!
 //! What a slot holds stands as its hash, here: the clauses compare values, and nothing else.
 
@@ -14,7 +12,7 @@ use super::audit::Audit;
 use super::effect::digest;
 use super::record::Record;
 use super::refines::{self, Known};
-use crate::refinement::invariant::{DECIDED_IS_CHOSEN, VOTE_IS_PROPOSED, clauses};
+use crate::refinement::invariant::{DECIDED_IS_CHOSEN, clauses};
 use crate::refinement::protocol::{Domain, Protocol};
 use paxos_model::replica::ballot::{Ballot, Slot};
 use paxos_model::replica::configuration::Configuration;
@@ -35,6 +33,8 @@ fn hashed(known: Known<Audit>) -> Protocol<Value> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Facts {
     told: Protocol<Value>,
+    /// What somebody stores, leads with or tells of as proposed. What is not chosen is believed of the record alone.
+    claimed: BTreeSet<(Ballot, Slot, Value)>,
     /// The node that has no vote to report in a ballot, in any slot from there on.
     silent: Option<(Id, Ballot, Slot)>,
     /// What is chosen.
@@ -55,7 +55,7 @@ impl Facts {
                 .extend(proposed.map(|(slot, proposal)| (leader.ballot, *slot, Some(proposal.entry.clone()))));
             told.marks.insert(leader.ballot, state.durable.decided);
         }
-        Facts { told: hashed(told), ..Facts::default() }
+        Facts::claiming(hashed(told))
     }
 
     /// What a message tells, if it is a member's; none if nothing.
@@ -71,13 +71,21 @@ impl Facts {
             Message::Promise { ballot, .. } => Some((src, *ballot, end)),
             _ => None,
         };
-        let facts = Facts { told: hashed(told), silent, ..Facts::default() };
+        let facts = Facts { silent, ..Facts::claiming(hashed(told)) };
         (facts != Facts::default()).then_some(facts)
     }
 
-    /// The votes on record, and what they chose.
+    /// What somebody tells who is no witness of what was proposed.
+    fn claiming(mut told: Protocol<Value>) -> Facts {
+        let claimed = std::mem::take(&mut told.proposals);
+        Facts { told, claimed, ..Facts::default() }
+    }
+
+    /// The proposals and votes on record, and what they chose.
     pub fn of_record(record: &Record) -> Facts {
         let mut facts = Facts::default();
+        let proposed = record.proposals.iter();
+        facts.told.proposals.extend(proposed.map(|(slot, ballot, entry)| (*ballot, *slot, Some(digest(entry)))));
         for ((slot, ballot), entries) in &record.votes {
             for (entry, voters) in entries {
                 let vote = |node: &Id| (*ballot, *slot, Some(digest(entry)), *node);
@@ -105,11 +113,20 @@ impl Facts {
             *known = (*known).max(*mark);
         }
         told.decided.extend(&own.decided);
+        all.claimed.extend(&self.claimed);
         all.chosen.extend(&self.chosen);
     }
 }
 
-/// The clause that does not hold of the facts told, if one does not; `forgets` where votes for a chosen value are.
+/// The highest ballot below `ballot`, whoever's it would be.
+fn before(ballot: Ballot) -> Ballot {
+    match usize::from(ballot.node).checked_sub(1) {
+        Some(node) => Ballot { node: node.into(), ..ballot },
+        None => Ballot { round: ballot.round.saturating_sub(1), node: usize::MAX.into() },
+    }
+}
+
+/// The clause that does not hold of the facts told, if one does not; `forgets` where proposals of a chosen value are, and votes for it.
 pub fn broken<'a>(
     configuration: &Configuration,
     forgets: bool,
@@ -121,15 +138,17 @@ pub fn broken<'a>(
         facts.joins(&mut all);
         silent.extend(facts.silent);
     }
-    let Facts { told: mut known, chosen, .. } = all;
+    let Facts { told: mut known, claimed, chosen, .. } = all;
     let is_chosen = |slot: Slot, value: Value| value.is_some_and(|value| chosen.contains(&(slot, value)));
     if forgets {
         let accepted = known.accepted.iter().map(|((node, slot), vote)| (*node, *slot, *vote));
         let reported = known.reports.iter().filter_map(|((node, _, slot), vote)| Some((*node, *slot, (*vote)?)));
         let of_chosen = accepted.chain(reported).filter(|(_, slot, (_, value))| is_chosen(*slot, *value));
         known.votes.extend(of_chosen.map(|(node, slot, (ballot, value))| (ballot, slot, value, node)));
+        let voted = known.votes.iter().map(|(ballot, slot, value, _)| (*ballot, *slot, *value));
+        let claimed = voted.chain(claimed).filter(|(_, slot, value)| is_chosen(*slot, *value));
+        known.proposals.extend(claimed);
     }
-    known.proposals.extend(known.votes.iter().map(|(ballot, slot, value, _)| (*ballot, *slot, *value)));
     let ends = known.votes.iter().map(|(_, slot, ..)| slot + 1).chain(silent.iter().map(|(.., first)| first + 1));
     let end = ends.max().unwrap_or(0);
     for (node, ballot, first) in silent {
@@ -149,13 +168,13 @@ pub fn broken<'a>(
     }
     decided.extend(chosen.iter().map(|(slot, value)| (*slot, Some(*value))));
     known.decided = decided;
-    let spoken = known.reports.keys().map(|(_, ballot, _)| *ballot);
-    let ballots: BTreeSet<Ballot> = known.proposals.iter().map(|(ballot, ..)| *ballot).chain(spoken).collect();
+    // Of the ballots in which there is no vote, a proposal has the most to fear from the last one before it.
+    let voted = known.votes.iter().map(|(ballot, ..)| *ballot);
+    let ballots: BTreeSet<Ballot> = known.proposals.iter().map(|(ballot, ..)| before(*ballot)).chain(voted).collect();
     let domain =
         Domain { quorums: refines::quorums(configuration), ballots: ballots.into_iter().collect(), slots: 0..end };
-    // What is chosen was counted when it was voted for; and what was voted for is all that is known of what was proposed.
-    let asked =
-        clauses().into_iter().filter(|(name, _)| !(*name == VOTE_IS_PROPOSED || forgets && *name == DECIDED_IS_CHOSEN));
+    // What is chosen was counted when it was voted for.
+    let asked = clauses().into_iter().filter(|(name, _)| !(forgets && *name == DECIDED_IS_CHOSEN));
     asked.into_iter().find(|(_, holds)| !holds(&known, &domain)).map(|(name, _)| name)
 }
 
@@ -180,9 +199,10 @@ mod tests {
         Facts::of_message(&Configuration::of_voters(3), 0.into(), &promise).unwrap()
     }
 
+    /// Node 0 and, for a quorum, node 2 have promised this.
     fn stored(promised: Ballot) -> Facts {
         let mut facts = Facts::default();
-        facts.told.promised.insert(0.into(), promised);
+        facts.told.promised.extend([0usize, 2].map(|node| (Id::from(node), promised)));
         facts
     }
 
@@ -197,7 +217,11 @@ mod tests {
     #[test]
     fn a_reported_vote_is_on_record_or_for_what_is_chosen_and_may_be_forgotten() {
         let voted = |node: usize| Facts {
-            told: Protocol { votes: [(ballot(1), 0, noop(), node.into())].into(), ..Protocol::default() },
+            told: Protocol {
+                proposals: [(ballot(1), 0, noop())].into(),
+                votes: [(ballot(1), 0, noop(), node.into())].into(),
+                ..Protocol::default()
+            },
             ..Facts::default()
         };
         for forgets in [false, true] {
@@ -211,6 +235,38 @@ mod tests {
         let mut all = all.to_vec();
         all[1].told.accepted.insert((0.into(), 0), (ballot(1), noop()));
         assert_eq!(clause(true, &all), None);
+    }
+
+    #[test]
+    fn what_was_proposed_is_on_record_or_claimed_of_what_is_chosen() {
+        let mut voted = Facts::default();
+        voted.told.votes.insert((ballot(1), 0, noop(), 0.into()));
+        let mut all = vec![voted, stored(ballot(1))];
+        all[1].told.accepted.insert((0.into(), 0), (ballot(1), noop()));
+        let accept = Message::Accept { ballot: ballot(1), slot: 0, entry: Entry::Noop };
+        all.push(Facts::of_message(&Configuration::of_voters(3), 0.into(), &accept).unwrap());
+        assert_eq!((clause(false, &all), clause(true, &all)), (Some("VoteIsProposed"), Some("VoteIsProposed")));
+        all.push(chosen());
+        assert_eq!(clause(false, &all), Some("VoteIsProposed"));
+        assert_eq!(clause(true, &all), None);
+    }
+
+    #[test]
+    fn a_proposal_is_safe_from_ballots_that_nobody_speaks_of() {
+        let mut proposed = Facts::default();
+        proposed.told.proposals.insert((ballot(2), 0, noop()));
+        let promised = |nodes: &[usize], below: u64| {
+            let mut facts = Facts::default();
+            facts.told.promised.extend(nodes.iter().map(|node| (Id::from(*node), ballot(below))));
+            facts
+        };
+        for forgets in [false, true] {
+            let clause = |promised| clause(forgets, &[proposed.clone(), promised]);
+            assert_eq!(clause(promised(&[0, 1], 2)), None);
+            // A quorum may yet vote in a ballot below.
+            assert_eq!(clause(promised(&[0], 2)), Some("ProposalIsSafe"));
+            assert_eq!(clause(promised(&[0, 1], 1)), Some("ProposalIsSafe"));
+        }
     }
 
     #[test]

@@ -154,6 +154,9 @@ impl Judge {
                 ));
             }
         }
+        for (slot, ballot, entry) in &effect.proposed {
+            record.propose(*slot, *ballot, entry);
+        }
         if record.disagrees() {
             broken.push((Rule::Agreement, format!("chosen: {:?}", record.chosen)));
         }
@@ -179,7 +182,8 @@ impl Judge {
         if let Some(tag) = record.refused.intersection(&record.performed).next() {
             broken.push((Rule::RefusedIsNeverApplied, format!("the command with tag {tag} was refused, and applied")));
         }
-        if let Some(why) = bounds::beyond_window(&self.options, record, &effect.proposed) {
+        if let Some(why) = bounds::beyond_window(&self.options, record, effect.proposed.iter().map(|(slot, ..)| *slot))
+        {
             broken.push((Rule::Bounded, why));
         }
     }

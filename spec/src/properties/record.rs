@@ -1,6 +1,7 @@
 //! The ghost record: what an omniscient observer writes down and no replica can see.
 
 use super::audit::Tagged;
+use super::refines;
 use super::sequential::{Op, Ret, Store};
 use paxos_model::replica::ballot::{Ballot, Slot};
 use paxos_model::replica::configuration::Configuration;
@@ -32,6 +33,8 @@ pub struct Progress {
 pub struct Record {
     /// Every vote ever cast, for values not known to be chosen.
     pub votes: Votes,
+    /// Every proposal ever made, by slot and ballot, of values not known to be chosen.
+    pub proposals: BTreeSet<(Slot, Ballot, Entry<Tagged>)>,
     /// The values chosen in each slot.
     pub chosen: BTreeMap<Slot, BTreeSet<Entry<Tagged>>>,
     /// A digest of the applied state after the first so many slots.
@@ -46,7 +49,7 @@ pub struct Record {
     pub performed: BTreeSet<u8>,
     /// The latest prefix that each node showed in a local read.
     pub shown: BTreeMap<Id, Slot>,
-    /// Whether votes for a chosen value are forgotten.
+    /// Whether votes for a chosen value, and proposals of it, are forgotten.
     pub collapse: bool,
 }
 
@@ -55,6 +58,7 @@ impl Record {
     pub fn new(collapse: bool) -> Self {
         Record {
             votes: BTreeMap::new(),
+            proposals: BTreeSet::new(),
             chosen: BTreeMap::new(),
             applied: BTreeMap::new(),
             history: LinearizabilityTester::new(Store::default()),
@@ -85,7 +89,8 @@ impl Record {
         if !(known && self.collapse) {
             let voters = values.entry(entry.clone()).or_default();
             voters.insert(node);
-            if configuration.is_quorum(voters) {
+            // Not counted as a replica counts, who might be wrong.
+            if refines::quorums(configuration).iter().any(|quorum| quorum.is_subset(voters)) {
                 self.chosen.entry(slot).or_default().insert(entry.clone());
             }
         }
@@ -96,11 +101,20 @@ impl Record {
         alone
     }
 
+    /// Writes down a proposal, unless its value is known to be chosen (if `collapse`).
+    pub fn propose(&mut self, slot: Slot, ballot: Ballot, entry: &Entry<Tagged>) {
+        let known = self.chosen.get(&slot).is_some_and(|values| values.contains(entry));
+        if !(known && self.collapse) {
+            self.proposals.insert((slot, ballot, entry.clone()));
+        }
+    }
+
     fn forget_chosen(&mut self, slot: Slot) {
         let Some(chosen) = self.chosen.get(&slot) else { return };
         for ((_, _), values) in self.votes.range_mut((slot, Ballot::default())..).take_while(|((s, _), _)| *s == slot) {
             values.retain(|entry, _| !chosen.contains(entry));
         }
+        self.proposals.retain(|(other, _, entry)| *other != slot || !chosen.contains(entry));
     }
 
     /// What is decided in a slot, as far as votes tell.

@@ -6,8 +6,6 @@ use std::collections::BTreeSet;
 
 type Clause<V> = fn(&Protocol<V>, &Domain) -> bool;
 
-/// The clause that what is voted for was proposed.
-pub const VOTE_IS_PROPOSED: &str = "VoteIsProposed";
 /// The clause about what is decided.
 pub const DECIDED_IS_CHOSEN: &str = "DecidedIsChosen";
 
@@ -31,7 +29,7 @@ pub fn clauses<V: Clone + Ord>() -> [(&'static str, Clause<V>); 13] {
         ("OneProposal", |p, _| {
             p.proposals.iter().all(|(ballot, slot, value)| p.proposed(*ballot, *slot).all(|other| other == value))
         }),
-        (VOTE_IS_PROPOSED, |p, _| {
+        ("VoteIsProposed", |p, _| {
             p.votes.iter().all(|(ballot, slot, value, _)| p.proposals.contains(&(*ballot, *slot, value.clone())))
         }),
         ("VoteIsPromised", |p, _| p.votes.iter().all(|(ballot, _, _, node)| p.promised(*node) >= *ballot)),
