@@ -87,11 +87,11 @@ async fn send_to(node: u64, address: String, mut lane: LaneEnd, book: Arc<Book>,
             tracing::warn!(node, %address, %why, "not connected");
             last = why;
         }
-        lane.discard();
-        if lane.receiver.is_closed() && lane.receiver.is_empty() {
+        if lane.receiver.is_closed() {
             return;
         }
         sleep(pause).await;
+        lane.discard();
         pause = (pause * 2).min(BACK_OFF.1);
     }
 }

@@ -4,7 +4,7 @@
 use super::codec::MESSAGE_MAX;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes that wait for one peer: the largest message, and some that are not, wait together.
 pub(super) const WAITING_BYTES: usize = MESSAGE_MAX + (8 << 20);
@@ -13,16 +13,16 @@ pub(super) const WAITING_BYTES: usize = MESSAGE_MAX + (8 << 20);
 #[derive(Clone)]
 pub(super) struct Waiting {
     account: Arc<Mutex<Account>>,
+    /// For the hashes of messages: nobody else can make two that share one.
+    keys: Arc<RandomState>,
     gauge: metrics::Gauge,
 }
 
 #[derive(Default)]
 struct Account {
     bytes: usize,
-    /// Hashes of the messages. Two that share one are taken for the same, and the second is lost as any may be; keyed, so that nobody
-    /// can make such.
+    /// Hashes of the messages. Of two that share one the second is taken for the first, and so it is lost, as any message may be.
     messages: BTreeSet<u64>,
-    keys: RandomState,
 }
 
 /// What came of a message that was to wait.
@@ -32,28 +32,33 @@ pub(super) enum Added {
     Now,
     /// The same waits already.
     Before,
-    /// With it more bytes would wait than [`WAITING_BYTES`].
+    /// It does not wait already, and with it more bytes would wait than [`WAITING_BYTES`].
     TooMuch,
 }
 
 impl Waiting {
     pub(super) fn new(gauge: metrics::Gauge) -> Self {
-        Waiting { account: Arc::default(), gauge }
+        Waiting { account: Arc::default(), keys: Arc::default(), gauge }
+    }
+
+    fn account(&self) -> MutexGuard<'_, Account> {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes `message` into the account, if it may wait. An empty one always may.
     pub(super) fn add(&self, message: &[u8]) -> Added {
-        let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
         if message.is_empty() {
             return Added::Now;
+        }
+        let hash = self.keys.hash_one(message);
+        let mut account = self.account();
+        if account.messages.contains(&hash) {
+            return Added::Before;
         }
         if account.bytes + message.len() > WAITING_BYTES {
             return Added::TooMuch;
         }
-        let hash = account.keys.hash_one(message);
-        if !account.messages.insert(hash) {
-            return Added::Before;
-        }
+        account.messages.insert(hash);
         account.bytes += message.len();
         self.gauge.increment(message.len() as f64);
         Added::Now
@@ -61,9 +66,9 @@ impl Waiting {
 
     /// Takes `message`, which was added, off the account.
     pub(super) fn take(&self, message: &[u8]) {
-        let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
         if !message.is_empty() {
-            let hash = account.keys.hash_one(message);
+            let hash = self.keys.hash_one(message);
+            let mut account = self.account();
             account.messages.remove(&hash);
             account.bytes -= message.len();
             self.gauge.decrement(message.len() as f64);
@@ -81,7 +86,10 @@ mod tests {
         let large = vec![1; WAITING_BYTES - 3];
         assert_eq!(waiting.add(&large), Added::Now);
         assert_eq!(waiting.add(b"abc"), Added::Now);
-        assert_eq!((waiting.add(b"d"), waiting.add(b"")), (Added::TooMuch, Added::Now));
+        assert_eq!(
+            (waiting.add(b"d"), waiting.add(b"abc"), waiting.add(b"")),
+            (Added::TooMuch, Added::Before, Added::Now)
+        );
         waiting.take(&large);
         assert_eq!((waiting.add(b"abc"), waiting.add(b"abd")), (Added::Before, Added::Now));
         waiting.take(b"abc");

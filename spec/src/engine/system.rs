@@ -291,7 +291,9 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
             Cost::Forbidden => {}
             Cost::Counter(index) => {
                 let cap = universe.settings.caps.get(index).copied().unwrap_or(0);
-                if next.counters[index] >= cap && broken == 0 {
+                // Nor does anything go on beyond it, which may where one property is sought, whatever else is broken.
+                let used = next.counters[index];
+                if used > cap || used == cap && broken == 0 {
                     return None;
                 }
                 next.counters[index] += 1;

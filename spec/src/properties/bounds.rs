@@ -129,10 +129,12 @@ fn too_much_again<S: Judged>(options: &Options, seen: &Seen<'_, S>) -> Option<St
     if *seen.input != Input::Timeout(Timer::Resend) {
         return None;
     }
+    // A candidate that leads from this step on sends for the first time.
+    let led = matches!(seen.before.role, Role::Leading(_));
     let mut again: BTreeMap<Id, (usize, usize)> = BTreeMap::new();
     for (dst, message) in seen.sends {
         let operations: &[_] = match message {
-            Message::Accept { entry, .. } => entry.operations(),
+            Message::Accept { entry, .. } if led => entry.operations(),
             Message::Forward { operations, .. } => operations,
             _ => continue,
         };

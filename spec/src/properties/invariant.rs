@@ -1,8 +1,11 @@
 //! `inductive-invariant`: the clauses that are proved of the abstract protocol hold of every state, as far as it shows.
 //!
 //! A state shows what is stored, what a leader proposed and how far it says that slots are decided, what messages of members tell, and the
-//! proposals and votes on record. For what was taken for decided in lives that are over stands what is chosen. Where proposals of a chosen
-//! value and votes for it are forgotten, those are known that somebody stores, leads with or tells of; all others are on record.
+//! proposals and votes on record. For what was taken for decided in lives that are over stands what is chosen.
+//!
+//! Where proposals of a chosen value and votes for it are forgotten, those votes are known that somebody stores or reports, and of proposals those
+//! for such votes and those that somebody leads with or sends; all others are on record. So there it is left to `refines-spec`, which
+//! judges each vote when it is cast, that one for a value that was chosen before is for what was proposed in its ballot.
 //!
 //! What is decided is what is told to be, or chosen: so of a log and of a mark it is asked that what they hold is chosen.
 //!

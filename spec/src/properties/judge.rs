@@ -125,7 +125,7 @@ pub struct Judge {
     pub operations: Vec<Operation<Tagged>>,
     /// Whether any client reads locally.
     pub reads_locally: bool,
-    /// Whether votes for chosen values are forgotten.
+    /// Whether votes for chosen values, and proposals of them, are forgotten.
     pub collapse: bool,
 }
 

@@ -80,7 +80,7 @@ pub struct Scope {
     pub progress: Vec<Links>,
     /// What must be seen to happen.
     pub witnesses: Vec<Witness>,
-    /// Whether votes for chosen values are forgotten.
+    /// Whether votes for chosen values, and proposals of them, are forgotten.
     pub collapse: bool,
 }
 

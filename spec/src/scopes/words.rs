@@ -502,6 +502,9 @@ pub fn record(record: &Record) -> Fields {
         let text = listed(values, |(e, voters)| format!("{} by {}", entry::<Audit>(e), nodes(voters)));
         fields.push((format!("votes in slot {slot}, ballot {ballot}"), text));
     }
+    for (slot, ballot, proposed) in &record.proposals {
+        fields.push((format!("proposed in slot {slot}, ballot {ballot}"), entry::<Audit>(proposed)));
+    }
     for ((client, item), progress) in &record.operations {
         let told = match &progress.done {
             Some(Ret::Reply(what)) => reply(what),

@@ -1,12 +1,12 @@
 //! What the log does with operations: sessions, numbers, and every kind of command.
 
-use super::{base, command, elect, item, options, put, read};
+use super::{CORE, base, command, elect, item, options, put, read};
 use crate::properties::audit::Tagged;
 use crate::properties::party::{Client, Msg, Want};
 use crate::properties::progress::Links;
 use crate::scopes::prefix::Play;
 use crate::scopes::witness::Witness;
-use crate::scopes::{Losses, Scope};
+use crate::scopes::{Losses, Scope, Timers};
 use paxos_model::kv::{Command, Put, Query, VERSION_MAX};
 use paxos_model::replica::message::{Act, Message, Operation, OperationId, SessionId};
 use paxos_model::replica::{Options, Timer};
@@ -136,6 +136,27 @@ pub(super) fn scopes() -> Vec<Scope> {
             witnesses: vec![Witness::CommandDone],
             progress: vec![Links::among(&[0, 1])],
             ..quiet(base("overtaken", "two requests of a node, handed on one after the other and reached in any order"))
+        },
+        Scope {
+            replicas: 2,
+            elections: vec![0, 0],
+            slots: 4,
+            restarts: Some(0),
+            restarting: vec![],
+            // Two operations are more than goes together.
+            options: Options { bytes_max: 100, ..options() },
+            timers: Timers { resend: true, deadline: true, ..CORE },
+            prefix: vec![elect(), Play::Admit(2), Play::FireWithout(1, Timer::Election, vec![0])],
+            clients: vec![
+                Client::Script(vec![command(1, "a", &[1]), command(2, "b", &[1])]),
+                Client::Script(vec![command(3, "c", &[1])]),
+            ],
+            witnesses: vec![Witness::CommandDone],
+            progress: vec![Links::among(&[0, 1])],
+            ..base(
+                "handed-on-in-part",
+                "of two requests that wait where no leader is known, one is handed on again at a time",
+            )
         },
         Scope {
             replicas: 2,
