@@ -3,7 +3,6 @@
 
 use super::codec::MESSAGE_MAX;
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes that wait for one peer: the largest message, and some that are not, wait together.
@@ -13,16 +12,14 @@ pub(super) const WAITING_BYTES: usize = MESSAGE_MAX + (8 << 20);
 #[derive(Clone)]
 pub(super) struct Waiting {
     account: Arc<Mutex<Account>>,
-    /// For the hashes of messages: nobody else can make two that share one.
-    keys: Arc<RandomState>,
     gauge: metrics::Gauge,
 }
 
 #[derive(Default)]
 struct Account {
     bytes: usize,
-    /// Hashes of the messages. Of two that share one the second is taken for the first, and so it is lost, as any message may be.
-    messages: BTreeSet<u64>,
+    /// Two that differ do so in their first bytes mostly, in the ballot or the slot: so they are compared fast, whatever their length.
+    messages: BTreeSet<Arc<[u8]>>,
 }
 
 /// What came of a message that was to wait.
@@ -38,7 +35,7 @@ pub(super) enum Added {
 
 impl Waiting {
     pub(super) fn new(gauge: metrics::Gauge) -> Self {
-        Waiting { account: Arc::default(), keys: Arc::default(), gauge }
+        Waiting { account: Arc::default(), gauge }
     }
 
     fn account(&self) -> MutexGuard<'_, Account> {
@@ -46,19 +43,18 @@ impl Waiting {
     }
 
     /// Takes `message` into the account, if it may wait. An empty one always may.
-    pub(super) fn add(&self, message: &[u8]) -> Added {
+    pub(super) fn add(&self, message: &Arc<[u8]>) -> Added {
         if message.is_empty() {
             return Added::Now;
         }
-        let hash = self.keys.hash_one(message);
         let mut account = self.account();
-        if account.messages.contains(&hash) {
+        if account.messages.contains(message) {
             return Added::Before;
         }
         if account.bytes + message.len() > WAITING_BYTES {
             return Added::TooMuch;
         }
-        account.messages.insert(hash);
+        account.messages.insert(message.clone());
         account.bytes += message.len();
         self.gauge.increment(message.len() as f64);
         Added::Now
@@ -67,9 +63,8 @@ impl Waiting {
     /// Takes `message`, which was added, off the account.
     pub(super) fn take(&self, message: &[u8]) {
         if !message.is_empty() {
-            let hash = self.keys.hash_one(message);
             let mut account = self.account();
-            account.messages.remove(&hash);
+            account.messages.remove(message);
             account.bytes -= message.len();
             self.gauge.decrement(message.len() as f64);
         }
@@ -83,17 +78,15 @@ mod tests {
     #[test]
     fn what_waits_already_is_not_taken_again_and_bytes_are_bounded() {
         let waiting = Waiting::new(metrics::Gauge::noop());
+        let add = |message: &[u8]| waiting.add(&message.into());
         let large = vec![1; WAITING_BYTES - 3];
-        assert_eq!(waiting.add(&large), Added::Now);
-        assert_eq!(waiting.add(b"abc"), Added::Now);
-        assert_eq!(
-            (waiting.add(b"d"), waiting.add(b"abc"), waiting.add(b"")),
-            (Added::TooMuch, Added::Before, Added::Now)
-        );
+        assert_eq!(add(&large), Added::Now);
+        assert_eq!(add(b"abc"), Added::Now);
+        assert_eq!((add(b"d"), add(b"abc"), add(b"")), (Added::TooMuch, Added::Before, Added::Now));
         waiting.take(&large);
-        assert_eq!((waiting.add(b"abc"), waiting.add(b"abd")), (Added::Before, Added::Now));
+        assert_eq!((add(b"abc"), add(b"abd")), (Added::Before, Added::Now));
         waiting.take(b"abc");
-        assert_eq!((waiting.add(b"abc"), waiting.add(b"abd")), (Added::Now, Added::Before));
+        assert_eq!((add(b"abc"), add(b"abd")), (Added::Now, Added::Before));
         waiting.take(b"abc");
         waiting.take(b"abd");
         let left = waiting.account.lock().unwrap();
