@@ -1,22 +1,26 @@
 //! The kill matrix: a check that never fails proves nothing, so each known bug is put in and must be found.
 //!
 //! A mutant is a patch in `spec/mutants/` whose header names the scope that finds it and the property that it breaks. The workspace is copied, the
-//! patch applied to the copy, the check built there and run on that scope; it must end with status 1 and that property violated. Where the
-//! scope is small it must do so without reductions too: a mutant that is found only without them shows a reduction that masks. A mutant
-//! that survives, that breaks only other properties, that does not apply, build or end in time fails the run. Nothing outside `target/` changes.
+//! patch applied to the copy, the check built there and run on that scope; it must end with status 1 and that property violated. Those that
+//! change nothing but bodies of functions are joined in one program, of which one at a time is run (`mutants/joined.rs`). Where the scope is small it
+//! must do so without reductions too: a mutant that is found only without them shows a reduction that masks. A mutant that survives, that
+//! breaks only other properties, that does not apply, build or end in time fails the run. Nothing outside `target/` changes.
 
+mod joined;
 mod matrix;
 mod patch;
+mod programs;
 mod workshop;
 
 pub use matrix::{BEGIN, END, Row, Seconds};
 pub use patch::{DIRECTORY, Mutant};
 
 use crate::{
-    cli::{Catalogue, Console, ScopeInfo, unknown},
+    cli::{Catalogue, Console, unknown},
     report::{RunReport, Verdict, files},
 };
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
     sync::{
@@ -25,10 +29,10 @@ use std::{
     },
     time::Instant,
 };
-use workshop::Workshop;
+use workshop::{Program, Workshop};
 
-/// Mutants that are built and checked at a time, at most: each takes memory, and a copy of what is built.
-const WORKSHOPS_MAX: usize = 4;
+/// Mutants that are checked at a time, at most: each takes memory, and most end before they use all processors.
+const CHECKS_MAX: usize = 4;
 
 /// Runs the mutants `names`, or all; returns the exit status. The error, one line, is for what keeps the run from beginning.
 pub(crate) fn run(
@@ -50,44 +54,41 @@ pub(crate) fn run(
         matrix::replaced(&read(&readme)?, "")?;
         files::ensure_writable(&readme)?;
     }
-    // Each builds and checks by itself, since a build alone leaves cores idle for most of its time.
-    let count =
-        std::thread::available_parallelism().map_or(1, |cores| cores.get().min(WORKSHOPS_MAX)).min(chosen.len());
-    let workshops: Vec<Workshop> =
-        (0..count.max(1)).map(|number| Workshop::open(console.root, number)).collect::<Result<_, _>>()?;
+    let workshop = Workshop::open(console.root)?;
     let began = now();
-    workshops[0].prepare(&workshops[1..])?;
+    let small: BTreeSet<&str> = scopes.iter().filter(|scope| scope.small).map(|scope| scope.name.as_str()).collect();
+    let built = programs::build(&workshop, &chosen, &small, console);
+    workshop.close()?;
     let mut rows: Vec<Option<Row>> = chosen.iter().map(|_| None).collect();
     let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(CHECKS_MAX)).min(chosen.len());
     std::thread::scope(|scope| {
         let (sender, ended) = mpsc::channel();
-        for workshop in &workshops {
-            let (sender, next, chosen, scopes) = (sender.clone(), &next, &chosen, &scopes);
+        for _ in 0..threads {
+            let (sender, next, chosen, small, built) = (sender.clone(), &next, &chosen, &small, &built);
+            let workshop = &workshop;
             scope.spawn(move || {
-                while let Some(mutant) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let small = scopes.iter().any(|scope: &ScopeInfo| scope.name == mutant.scope && scope.small);
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((mutant, built)) = chosen.get(place).zip(built.get(place)) else { return };
+                    let small = small.contains(mutant.scope.as_str());
                     let mut row = Row::new(mutant);
-                    let began = now();
-                    let program = workshop.make(mutant);
-                    row.seconds.build = began.elapsed().as_secs_f64();
-                    row.failure = program.and_then(|program| refute(workshop, &program, mutant, small, &mut row)).err();
-                    if sender.send(row).is_err() {
+                    row.seconds.build = built.seconds;
+                    let program = built.program.as_ref().map_err(String::clone);
+                    row.failure = program.and_then(|program| refute(workshop, program, mutant, small, &mut row)).err();
+                    if sender.send((place, row)).is_err() {
                         return;
                     }
                 }
             });
         }
         drop(sender);
-        for (count, row) in ended.into_iter().enumerate() {
+        for (count, (place, row)) in ended.into_iter().enumerate() {
             let _ = writeln!(console.err, "[{}/{}] {}: {}", count + 1, chosen.len(), row.mutant, row.outcome());
-            let place = chosen.iter().position(|mutant| mutant.name == row.mutant);
-            if let Some(place) = place {
-                rows[place] = Some(row);
-            }
+            rows[place] = Some(row);
         }
     });
     let rows: Vec<Row> = rows.into_iter().flatten().collect();
-    workshops.iter().try_for_each(Workshop::close)?;
     console.say(&matrix::text(&rows, began.elapsed().as_secs_f64()));
     let survived = rows.iter().any(|row| row.failure.is_some());
     if write {
@@ -116,14 +117,18 @@ fn choose<'a>(mutants: &'a [Mutant], names: &[String]) -> Result<Vec<&'a Mutant>
 }
 
 /// Checks one mutant, whose check is `program`. The error says why it does not count as refuted.
-fn refute(workshop: &Workshop, program: &Path, mutant: &Mutant, small: bool, row: &mut Row) -> Result<(), String> {
+fn refute(workshop: &Workshop, program: &Program, mutant: &Mutant, small: bool, row: &mut Row) -> Result<(), String> {
     let began = now();
-    let refuted = workshop.check(program, mutant, true).and_then(|run| judge(&run, mutant));
+    let refuted = workshop
+        .check(program, &[&mutant.scope], mutant.alone.then_some(&mutant.property), true)
+        .and_then(|run| judge(&run, mutant));
     row.seconds.reduced = began.elapsed().as_secs_f64();
     (row.steps, row.states) = refuted?;
     if small {
         let began = now();
-        let refuted = workshop.check(program, mutant, false).and_then(|run| judge(&run, mutant));
+        let refuted = workshop
+            .check(program, &[&mutant.scope], mutant.alone.then_some(&mutant.property), false)
+            .and_then(|run| judge(&run, mutant));
         row.seconds.unreduced = began.elapsed().as_secs_f64();
         row.states_without_reductions = Some(refuted.map_err(|error| format!("without reductions, {error}"))?.1);
     }

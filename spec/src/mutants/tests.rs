@@ -58,53 +58,59 @@ fn mutants_are_chosen_by_name_and_unknown_ones_answered_with_the_nearest() {
     assert!(error.starts_with("there is no mutant `forgets-promis`; nearest is `forgets-promise`"), "{error}");
 }
 
-/// A workspace whose check reads one constant of its "model".
+const RIGHT: &str = "pub fn right() -> bool { true }\n";
+const SEEN: &str = "pub fn seen_reduced() -> bool { true }\n";
+const FIXED: &str = "pub const FIXED: bool = true;\n";
+
+/// A workspace whose check asks its "model" two functions and a constant.
 fn toy(root: &Path) {
     let put = |file: &str, text: &str| {
         let path = root.join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     };
-    let report = |verdict: Verdict| {
-        let mut run = report();
-        run.scopes[0].properties[0].verdict = verdict;
-        run.exit_status = u8::from(verdict == Verdict::Violated);
-        serde_json::to_string(&run).unwrap()
-    };
-    put("violated.json", &report(Verdict::Violated));
-    put("holds.json", &report(Verdict::Holds));
+    put("violated.json", &toy_report(Verdict::Violated));
+    put("holds.json", &toy_report(Verdict::Holds));
     put("Cargo.toml", "[workspace]\nmembers = ['spec']\nresolver = '3'\n");
     put("Cargo.lock", "version = 4\n\n[[package]]\nname = \"paxos-spec\"\nversion = \"0.1.0\"\n");
-    put("spec/Cargo.toml", "[package]\nname = 'paxos-spec'\nversion = '0.1.0'\nedition = '2024'\n");
-    put("spec/src/model.rs", "pub const RIGHT: bool = true;\npub const SEEN_REDUCED: bool = true;\n");
+    let check = "[[bin]]\nname = 'check'\npath = 'src/main.rs'\n";
+    put("spec/Cargo.toml", &format!("[package]\nname = 'paxos-spec'\nversion = '0.1.0'\nedition = '2024'\n{check}"));
+    put("spec/src/model.rs", &format!("{RIGHT}{SEEN}{FIXED}"));
     put(
-        "spec/src/bin/check.rs",
-        r#"#[path = "../model.rs"] mod model;
+        "spec/src/main.rs",
+        r#"mod model;
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     assert_eq!(arguments[1..3], ["one-slot", "--json"]);
     let reduced = !arguments.contains(&"--no-reductions".to_string());
-    let found = !model::RIGHT && (model::SEEN_REDUCED || !reduced);
+    let found = !(model::right() && model::FIXED) && (model::seen_reduced() || !reduced);
     std::fs::copy(if found { "violated.json" } else { "holds.json" }, &arguments[3]).unwrap();
+    std::process::exit(i32::from(found || std::path::Path::new("wrong").exists()));
 }
 "#,
     );
     put("spec/README.md", "# Spec\n<!-- mutants:begin -->\n<!-- mutants:end -->\n");
-    let patch = |name: &str, first: &str, second: &str| {
+    let patch = |name: &str, from: [&str; 3], to: [&str; 3]| {
         let header = "Mutant: wrong\nFrom: here\nScope: one-slot\nProperty: agreement\n\n";
-        let diff = "--- a/spec/src/model.rs\n+++ b/spec/src/model.rs\n@@ -1,2 +1,2 @@\n";
-        put(&format!("spec/mutants/{name}.patch"), &format!("{header}{diff}{first}{second}"));
+        let diff = "--- a/spec/src/model.rs\n+++ b/spec/src/model.rs\n@@ -1,3 +1,3 @@\n";
+        let lines: String = from.map(|line| format!("-{line}")).concat() + &to.map(|line| format!("+{line}")).concat();
+        put(&format!("spec/mutants/{name}.patch"), &format!("{header}{diff}{lines}"));
     };
-    let seen = " pub const SEEN_REDUCED: bool = true;\n";
-    patch("killed", "-pub const RIGHT: bool = true;\n+pub const RIGHT: bool = false;\n", seen);
-    patch("idle", "-pub const RIGHT: bool = true;\n+pub const RIGHT: bool = !false;\n", seen);
-    patch(
-        "masked",
-        "-pub const RIGHT: bool = true;\n-pub const SEEN_REDUCED: bool = true;\n",
-        "+pub const RIGHT: bool = false;\n+pub const SEEN_REDUCED: bool = false;\n",
-    );
-    patch("garbled", "-pub const RIGHT: bool = true;\n+pub const RIGHT: bool = fals;\n", seen);
-    patch("stale", "-pub const LEFT: bool = true;\n+pub const LEFT: bool = false;\n", seen);
+    let model = [RIGHT, SEEN, FIXED];
+    let wrong = |to: &'static str| RIGHT.replace("true", to);
+    patch("killed", model, [&wrong("false"), SEEN, FIXED]);
+    patch("idle", model, [&wrong("!false"), SEEN, FIXED]);
+    patch("masked", model, [&wrong("false"), &SEEN.replace("true", "false"), FIXED]);
+    patch("garbled", model, [&wrong("fals"), SEEN, FIXED]);
+    patch("fixed", model, [RIGHT, SEEN, &FIXED.replace("true", "false")]);
+    patch("stale", [&RIGHT.replace("right", "left"), SEEN, FIXED], model);
+}
+
+fn toy_report(verdict: Verdict) -> String {
+    let mut run = report();
+    run.scopes[0].properties[0].verdict = verdict;
+    run.exit_status = u8::from(verdict == Verdict::Violated);
+    serde_json::to_string(&run).unwrap()
 }
 
 struct Scopes;
@@ -158,13 +164,21 @@ fn a_toy_workspace_goes_through_the_whole_run() {
         "idle: FAILED: survived: its scope was exhausted",
         "masked: FAILED: survived: its scope was exhausted",
         "stale: FAILED: spec/mutants/stale.patch does not apply: error: ",
-        "1 of 5 refuted by the property that they name",
+        "2 of 6 refuted by the property that they name",
     ] {
         assert!(out.contains(line), "`{line}` is not in {out}");
     }
-    assert!(err.contains("killed: refuted by agreement in 6 steps"), "{err}");
-    let copied = root.path().join("target/mutants/work-0/spec/src/model.rs");
-    assert!(fs::read_to_string(copied).unwrap().contains("RIGHT: bool = true"), "the copy is restored");
+    for line in [
+        "4 mutants are not one program: does not build: error[E0425]",
+        "2 mutants are not one program: does not build: error[E0425]",
+        "2 mutants are one program, built in ",
+        "killed: refuted by agreement in 6 steps",
+        "fixed: refuted by agreement in 6 steps",
+    ] {
+        assert!(err.contains(line), "`{line}` is not in {err}");
+    }
+    let copied = || fs::read_to_string(root.path().join("target/mutants/work/spec/src/model.rs")).unwrap();
+    assert_eq!(copied(), format!("{RIGHT}{SEEN}{FIXED}"), "the copy is restored");
     assert_eq!(mutants(root.path(), &["killed"]).0, 0);
 
     assert_eq!(mutants(root.path(), &["--write"]).0, 1);
@@ -175,6 +189,18 @@ fn a_toy_workspace_goes_through_the_whole_run() {
     }
     assert_eq!(mutants(root.path(), &["--write"]).0, 0);
     assert!(readme().contains("| `killed` | wrong | `agreement` | `one-slot` | 6 | 4,408 | 4,408 |"), "{}", readme());
+
+    // A joined program has to find nothing wrong without a mutant, and its status to be that of its report.
+    toy(root.path());
+    fs::write(root.path().join("holds.json"), toy_report(Verdict::Violated)).unwrap();
+    fs::write(root.path().join("wrong"), "").unwrap();
+    let (_, _, err) = mutants(root.path(), &["killed", "masked"]);
+    assert!(err.contains("2 mutants are not one program: without a mutant, the check ends with 1"), "{err}");
+    assert!(err.contains("killed: refuted by agreement in 6 steps"), "{err}");
+    fs::remove_file(root.path().join("wrong")).unwrap();
+    let (_, _, err) = mutants(root.path(), &["killed", "masked"]);
+    let differs = "2 mutants are not one program: the check's report says 1, but it ended with exit status: 0";
+    assert!(err.contains(differs), "{err}");
 
     fs::write(root.path().join("spec/mutants/malformed.patch"), "Mutant: x\n--- a\n").unwrap();
     let (status, _, err) = mutants(root.path(), &[]);

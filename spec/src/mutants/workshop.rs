@@ -2,10 +2,13 @@
 //!
 //! A file of the copy is written only where its content differs, so that its time stays and a build redoes no more than a mutant changed.
 
-use super::Mutant;
+use super::{
+    Mutant,
+    joined::{Change, SWITCH},
+};
 use crate::report::RunReport;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
@@ -30,22 +33,28 @@ pub(super) struct Workshop {
     build: PathBuf,
 }
 
+/// A check that is a mutant's when the switch says `number`; one that was built alone does not heed it.
+#[derive(Clone)]
+pub(super) struct Program {
+    pub(super) path: PathBuf,
+    pub(super) number: usize,
+}
+
 struct Ended {
     status: ExitStatus,
     stderr: String,
 }
 
 impl Workshop {
-    /// Makes the copy of workshop `number`, or brings it up to date.
-    pub(super) fn open(root: &Path, number: usize) -> Result<Workshop, String> {
+    /// Makes the copy, or brings it up to date.
+    pub(super) fn open(root: &Path) -> Result<Workshop, String> {
         let make = |directory: &str| {
             let path = root.join(directory);
             fs::create_dir_all(&path)
                 .and_then(|()| fs::canonicalize(&path))
                 .map_err(|e| format!("cannot make {directory}: {e}"))
         };
-        let (copy, build) = (make(&format!("{COPY}-{number}"))?, make(&format!("{BUILD}-{number}"))?);
-        let workshop = Workshop { root: root.to_path_buf(), copy, build };
+        let workshop = Workshop { root: root.to_path_buf(), copy: make(COPY)?, build: make(BUILD)? };
         workshop.restore()?;
         Ok(workshop)
     }
@@ -55,23 +64,41 @@ impl Workshop {
         self.restore()
     }
 
-    /// Builds what no mutant changes, in this workshop, and copies it to `others` that have built nothing: so it is built once.
-    pub(super) fn prepare(&self, others: &[Workshop]) -> Result<(), String> {
-        let empty = |other: &&Workshop| !other.build.join("debug").exists();
-        let others: Vec<&Workshop> = others.iter().filter(empty).collect();
-        if !others.is_empty() {
-            self.build()?;
-        }
-        let copied = others.iter().try_for_each(|other| copy_with_times(&self.build, &other.build));
-        copied.map_err(|error| format!("cannot copy {BUILD}: {error}"))
-    }
-
-    /// Builds a mutant's check.
-    pub(super) fn make(&self, mutant: &Mutant) -> Result<PathBuf, String> {
+    /// What a mutant changes; never nothing.
+    pub(super) fn changes(&self, mutant: &Mutant) -> Result<Vec<Change>, String> {
         self.restore()?;
         self.apply(mutant)?;
-        self.build()?;
-        Ok(self.build.join("debug").join(format!("check{}", std::env::consts::EXE_SUFFIX)))
+        let failed = |error| format!("cannot compare the copy: {error}");
+        let read = |directory: &Path, file: &Path| match fs::read_to_string(directory.join(file)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            text => text,
+        };
+        let mut changes = Vec::new();
+        for file in differing(&self.root, &self.copy).map_err(failed)? {
+            let (before, after) = (read(&self.root, &file).map_err(failed)?, read(&self.copy, &file).map_err(failed)?);
+            changes.push(Change { file, before, after });
+        }
+        if changes.is_empty() { Err(format!("{} changes nothing", shown(mutant))) } else { Ok(changes) }
+    }
+
+    /// Builds a mutant's check, which is one by itself, kept as `number`.
+    pub(super) fn make(&self, mutant: &Mutant, number: usize) -> Result<Program, String> {
+        self.restore()?;
+        self.apply(mutant)?;
+        self.build(number)
+    }
+
+    /// Builds a check with `files` in place of the workspace's, kept as `number`.
+    pub(super) fn make_joined(&self, files: &BTreeMap<PathBuf, String>, number: usize) -> Result<Program, String> {
+        self.restore()?;
+        let write = |(file, text): (&PathBuf, &String)| fs::write(self.copy.join(file), text);
+        files.iter().try_for_each(write).map_err(|error| format!("cannot write {COPY}: {error}"))?;
+        self.build(number)
+    }
+
+    /// A text of the workspace.
+    pub(super) fn read(&self, file: &Path) -> Result<String, String> {
+        fs::read_to_string(self.root.join(file)).map_err(|error| format!("cannot read {}: {error}", file.display()))
     }
 
     /// Makes the copy equal to the workspace again.
@@ -96,39 +123,59 @@ impl Workshop {
             }
             ended => ended?,
         };
-        let shown = format!("{}/{}.patch", super::DIRECTORY, mutant.name);
-        if !ended.status.success() {
-            return Err(format!("{shown} does not apply: {}", said(&ended.stderr, "error")));
+        let applied = ended.status.success();
+        if applied {
+            Ok(())
+        } else {
+            Err(format!("{} does not apply: {}", shown(mutant), said(&ended.stderr, "error")))
         }
-        let changed = differs(&self.root, &self.copy).map_err(|error| format!("cannot compare the copy: {error}"))?;
-        if changed { Ok(()) } else { Err(format!("{shown} changes nothing")) }
     }
 
-    /// Builds the check in the copy.
-    fn build(&self) -> Result<(), String> {
+    /// Builds the check in the copy, and keeps it as `number`.
+    fn build(&self, number: usize) -> Result<Program, String> {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo
             .args(["build", "--quiet", "--locked", "--package", "paxos-spec", "--bin", "check", "--target-dir"])
             .arg(&self.build);
-        // Nobody looks at a mutant in a debugger; and optimising across the parts of a crate takes more time than it saves here.
+        // Nobody looks at a mutant in a debugger; optimising across the parts of a crate takes more time than it saves here; and the next build
+        // differs from this one in a function.
         cargo
+            .env("CARGO_INCREMENTAL", "1")
             .env("CARGO_PROFILE_DEV_DEBUG", "none")
             .env("CARGO_PROFILE_DEV_LTO", "off")
             .env("CARGO_TERM_COLOR", "never");
         let ended = self.run(&mut cargo, "cargo", BUILD_SECONDS)?;
-        if ended.status.success() { Ok(()) } else { Err(format!("does not build: {}", said(&ended.stderr, "error"))) }
+        if !ended.status.success() {
+            return Err(format!("does not build: {}", said(&ended.stderr, "error")));
+        }
+        let suffix = std::env::consts::EXE_SUFFIX;
+        let path = self.build.join(format!("check-{number}{suffix}"));
+        fs::copy(self.build.join("debug").join(format!("check{suffix}")), &path)
+            .map_err(|error| format!("cannot copy the check: {error}"))?;
+        Ok(Program { path, number })
     }
 
-    /// Runs a mutant's check on its scope, for its property alone if it says so, and reads its report.
-    pub(super) fn check(&self, program: &Path, mutant: &Mutant, reductions: bool) -> Result<RunReport, String> {
-        let report = self.copy.join("target").join("report.json");
-        let _ = fs::remove_file(&report);
-        fs::create_dir_all(self.copy.join("target")).map_err(|error| format!("cannot make {COPY}/target: {error}"))?;
-        let mut check = Command::new(program);
-        check.arg(&mutant.scope).arg("--json").arg(&report).args(["--seconds", &CHECK_SECONDS.to_string()]);
+    /// Runs a check on scopes, for one property alone if there is one, and reads its report.
+    pub(super) fn check(
+        &self,
+        program: &Program,
+        scopes: &[&str],
+        property: Option<&String>,
+        reductions: bool,
+    ) -> Result<RunReport, String> {
+        let report = self.build.join(format!("report-{}.json", program.number));
+        match fs::remove_file(&report) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(format!("cannot remove an old report: {error}"));
+            }
+            _ => (),
+        }
+        let mut check = Command::new(&program.path);
+        check.env(SWITCH, program.number.to_string());
+        check.args(scopes).arg("--json").arg(&report).args(["--seconds", &CHECK_SECONDS.to_string()]);
         check.args(["--shortening-seconds", &SHORTENING_SECONDS.to_string()]);
-        if mutant.alone {
-            check.args(["--property", &mutant.property]);
+        if let Some(property) = property {
+            check.args(["--property", property]);
         }
         if !reductions {
             check.arg("--no-reductions");
@@ -137,7 +184,13 @@ impl Workshop {
         let text = fs::read_to_string(&report).map_err(|_| {
             format!("the check wrote no report ({}): {}", ended.status, said(&ended.stderr, "panicked"))
         })?;
-        serde_json::from_str(&text).map_err(|error| format!("the check's report cannot be read: {error}"))
+        let run: RunReport =
+            serde_json::from_str(&text).map_err(|error| format!("the check's report cannot be read: {error}"))?;
+        if ended.status.code() == Some(run.exit_status.into()) {
+            Ok(run)
+        } else {
+            Err(format!("the check's report says {}, but it ended with {}", run.exit_status, ended.status))
+        }
     }
 
     /// Runs a program in the copy, and ends it when its time is up.
@@ -213,41 +266,29 @@ fn mirror(from: &Path, to: &Path, top: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Copies a directory. The times are kept, since builds are judged by them.
-#[allow(clippy::disallowed_types, reason = "there is no other way to set a time")]
-fn copy_with_times(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let place = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_with_times(&entry.path(), &place)?;
-        } else {
-            fs::copy(entry.path(), &place)?;
-            fs::File::open(&place)?.set_modified(entry.metadata()?.modified()?)?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether `to` differs from `from` in any source.
-fn differs(from: &Path, to: &Path) -> io::Result<bool> {
-    fn differ(from: &Path, to: &Path, top: bool) -> io::Result<bool> {
-        let names = entries(from, top)?;
-        if names != entries(to, top)? {
-            return Ok(true);
-        }
-        for name in names {
-            let (a, b) = (from.join(&name), to.join(&name));
-            let different =
-                if a.is_dir() { !b.is_dir() || differ(&a, &b, false)? } else { fs::read(&a)? != fs::read(&b)? };
-            if different {
-                return Ok(true);
+/// The files, as seen from the root, in which the sources of two copies differ, or which only one of them has.
+fn differing(one: &Path, other: &Path) -> io::Result<Vec<PathBuf>> {
+    fn compare(one: &Path, other: &Path, at: &Path, top: bool, found: &mut Vec<PathBuf>) -> io::Result<()> {
+        let names = |directory: &Path| if directory.is_dir() { entries(directory, top) } else { Ok(BTreeSet::new()) };
+        for name in names(&one.join(at))?.union(&names(&other.join(at))?) {
+            let place = at.join(name);
+            let (a, b) = (one.join(&place), other.join(&place));
+            if a.is_dir() || b.is_dir() {
+                compare(one, other, &place, false, found)?;
+            } else if fs::read(&a).ok() != fs::read(&b).ok() {
+                found.push(place);
             }
         }
-        Ok(false)
+        Ok(())
     }
-    differ(from, to, true)
+    let mut found = Vec::new();
+    compare(one, other, Path::new(""), true, &mut found)?;
+    Ok(found)
+}
+
+/// A mutant's file, for people.
+fn shown(mutant: &Mutant) -> String {
+    format!("{}/{}.patch", super::DIRECTORY, mutant.name)
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -256,8 +297,8 @@ fn remove(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{differs, mirror, said};
-    use std::fs;
+    use super::{differing, mirror, said};
+    use std::{fs, path::PathBuf};
 
     #[test]
     fn the_copy_is_restored_and_what_is_equal_is_not_touched() {
@@ -269,16 +310,17 @@ mod tests {
         }
         mirror(from.path(), to.path(), true).unwrap();
         assert!(!["target", ".git", "data"].iter().any(|name| to.path().join(name).exists()));
-        assert!(!differs(from.path(), to.path()).unwrap());
+        assert_eq!(differing(from.path(), to.path()).unwrap(), Vec::<PathBuf>::new());
         let time = |file: &str| fs::metadata(to.path().join(file)).unwrap().modified().unwrap();
         let before = time("Cargo.toml");
 
         fs::write(to.path().join("model/src/lib.rs"), "changed").unwrap();
         fs::write(to.path().join("model/src/lib.rs.orig"), "left by patch").unwrap();
         fs::create_dir(to.path().join("target")).unwrap();
-        assert!(differs(from.path(), to.path()).unwrap());
+        let changed = ["model/src/lib.rs", "model/src/lib.rs.orig"].map(PathBuf::from);
+        assert_eq!(differing(from.path(), to.path()).unwrap(), changed);
         mirror(from.path(), to.path(), true).unwrap();
-        assert!(!differs(from.path(), to.path()).unwrap());
+        assert_eq!(differing(from.path(), to.path()).unwrap(), Vec::<PathBuf>::new());
         assert_eq!(fs::read_to_string(to.path().join("model/src/lib.rs")).unwrap(), "model/src/lib.rs");
         assert_eq!(time("Cargo.toml"), before);
         assert!(to.path().join("target").exists(), "what the copy built stays");
