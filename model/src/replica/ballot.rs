@@ -21,6 +21,15 @@ impl Ballot {
     pub fn next(self, node: Id) -> Ballot {
         Ballot { round: self.round + 1, node }
     }
+
+    /// The highest ballot below this one, whoever's it would be; of the lowest one itself there is none, and it is returned.
+    pub fn before(self) -> Ballot {
+        match (usize::from(self.node).checked_sub(1), self.round.checked_sub(1)) {
+            (Some(node), _) => Ballot { node: node.into(), ..self },
+            (None, Some(round)) => Ballot { round, node: usize::MAX.into() },
+            (None, None) => self,
+        }
+    }
 }
 
 impl fmt::Debug for Ballot {
@@ -49,5 +58,8 @@ mod tests {
         assert!(ballot(1, 2) < ballot(2, 0));
         assert!(ballot(1, 0) < ballot(1, 1));
         assert_eq!(ballot(3, 2).next(0.into()), ballot(4, 0));
+        assert_eq!((ballot(3, 2).before(), ballot(0, 0).before()), (ballot(3, 1), ballot(0, 0)));
+        let before = ballot(3, 0).before();
+        assert!(ballot(2, 1000) < before && before < ballot(3, 0));
     }
 }

@@ -121,14 +121,6 @@ impl Facts {
     }
 }
 
-/// The highest ballot below `ballot`, whoever's it would be.
-fn before(ballot: Ballot) -> Ballot {
-    match usize::from(ballot.node).checked_sub(1) {
-        Some(node) => Ballot { node: node.into(), ..ballot },
-        None => Ballot { round: ballot.round.saturating_sub(1), node: usize::MAX.into() },
-    }
-}
-
 /// The clause that does not hold of the facts told, if one does not; `forgets` where proposals of a chosen value are, and votes for it.
 pub fn broken<'a>(
     configuration: &Configuration,
@@ -173,7 +165,7 @@ pub fn broken<'a>(
     known.decided = decided;
     // Of the ballots in which there is no vote, a proposal has the most to fear from the last one before it.
     let voted = known.votes.iter().map(|(ballot, ..)| *ballot);
-    let ballots: BTreeSet<Ballot> = known.proposals.iter().map(|(ballot, ..)| before(*ballot)).chain(voted).collect();
+    let ballots: BTreeSet<Ballot> = known.proposals.iter().map(|(ballot, ..)| ballot.before()).chain(voted).collect();
     let domain =
         Domain { quorums: refines::quorums(configuration), ballots: ballots.into_iter().collect(), slots: 0..end };
     // What is chosen was counted when it was voted for.

@@ -7,7 +7,7 @@ use crate::report::{Counterexample, PropertyReport, ScopeReport, StepKind, Story
 use std::time::Instant;
 
 /// All of them.
-pub const ALL: [Alone; 2] = [machine::SCOPE, anywhere::SCOPE];
+pub const ALL: [Alone; 3] = [machine::SCOPE, anywhere::SCOPE, anywhere::SCOPE_OF_OWNERS];
 
 /// One of them.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +18,8 @@ pub struct Alone {
     pub description: &'static str,
     /// Its bounds, in words.
     pub bounds: &'static str,
+    /// Whether it is visited by default; by `--full` it is.
+    pub default: bool,
     /// The property that it judges.
     pub property: &'static str,
     /// Visits every state.

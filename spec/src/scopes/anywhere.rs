@@ -1,7 +1,8 @@
 //! One step from anywhere: every state of a replica that the proved invariant allows, within bounds and reachable or not, takes
-//! every step that elections, votes and decisions may ask of it; each must be a few steps of the abstract protocol, or none.
+//! every step that elections, votes and decisions may ask of it; each must be a few steps of the abstract protocol, or none, and lead to
+//! what the invariant allows of the replica again, by itself.
 //!
-//! Those keep the invariant, whatever the bounds (`spec/proof/`): so a step that breaks it would be found here, however deep the state lies
+//! Such steps keep the invariant, whatever the bounds (`spec/proof/`): so a step that breaks it would be found here, however deep the state lies
 //! in which it is taken. Of the slot after the one there is what may be proposed, promised and told there, and no vote that the replica
 //! itself has stored: a step may lead out of these states, by a vote there. Nor are there snapshots but one that is taken over.
 //! What makes it live is as at a start: whom it heard, which promises it was told of; there are no requests, reads and deadlines.
@@ -33,17 +34,38 @@ pub const SCOPE: Alone = Alone {
     name: "one-step-from-anywhere",
     description: "every step from every state of one slot that the proved invariant allows, reachable or not",
     bounds: "each of 3 replicas, 1 slot and what is told of the next, 3 ballots, one a replica, 2 values, no requests or reads, no snapshot but one that is taken over",
+    default: true,
     property: "refines-spec",
-    explore,
+    explore: || explore(&[[(1, 0), (1, 1), (1, 2)]]),
 };
+
+/// The same where a replica owns more than one of the ballots, which follow each other in every order that there is up to names.
+pub const SCOPE_OF_OWNERS: Alone = Alone {
+    name: "one-step-from-anywhere-owners",
+    description: "every step from every state of one slot that the proved invariant allows, where a replica owns two or all of the ballots",
+    bounds: "as in one-step-from-anywhere, but with the ballots of one replica, or of two in each of the three orders",
+    default: false,
+    property: "refines-spec",
+    explore: || {
+        explore(&[
+            [(1, 0), (2, 0), (3, 0)],
+            [(1, 0), (2, 0), (3, 1)],
+            [(1, 0), (2, 1), (3, 0)],
+            [(1, 0), (2, 1), (3, 1)],
+        ])
+    },
+};
+
+/// The ballots in their order: the round and the owner of each.
+type Ballots = [(u64, usize); 3];
 
 const NODES: usize = 3;
 
 /// A state of one replica, with what it has stored.
 type Local = (State<Audit>, Durable<Audit>);
 
-fn ballots() -> Vec<Ballot> {
-    (0..NODES).map(|node| Ballot { round: 1, node: node.into() }).collect()
+fn in_order(ballots: &Ballots) -> Vec<Ballot> {
+    ballots.iter().map(|(round, node)| Ballot { round: *round, node: (*node).into() }).collect()
 }
 
 fn operation(sequence: u64) -> Operation<Tagged> {
@@ -58,9 +80,9 @@ fn values() -> [Entry<Tagged>; 2] {
 }
 
 /// No vote, and every vote in one of the ballots that `is_so`.
-fn votes(is_so: impl Fn(&Ballot) -> bool) -> Vec<Option<(Ballot, Entry<Tagged>)>> {
+fn votes(ballots: &[Ballot], is_so: impl Fn(&Ballot) -> bool) -> Vec<Option<(Ballot, Entry<Tagged>)>> {
     let cast = |ballot: Ballot| values().map(|entry| Some((ballot, entry)));
-    [None].into_iter().chain(ballots().into_iter().filter(is_so).flat_map(cast)).collect()
+    [None].into_iter().chain(ballots.iter().copied().filter(is_so).flat_map(cast)).collect()
 }
 
 fn sets() -> impl Iterator<Item = BTreeSet<Id>> {
@@ -69,11 +91,11 @@ fn sets() -> impl Iterator<Item = BTreeSet<Id>> {
 }
 
 /// What a replica may have stored, and what of it, with later decisions, it may have in memory.
-fn durables() -> Vec<(Durable<Audit>, Durable<Audit>)> {
+fn durables(ballots: &[Ballot]) -> Vec<(Durable<Audit>, Durable<Audit>)> {
     let mut all = Vec::new();
-    let promises = [Ballot::default()].into_iter().chain(ballots());
-    for (promised, vote) in
-        promises.flat_map(|promised| votes(|ballot| *ballot <= promised).into_iter().map(move |vote| (promised, vote)))
+    let promises = [Ballot::default()].into_iter().chain(ballots.iter().copied());
+    for (promised, vote) in promises
+        .flat_map(|promised| votes(ballots, |ballot| *ballot <= promised).into_iter().map(move |vote| (promised, vote)))
     {
         let mut stored = Durable { promised, ..Durable::default() };
         if let Some((ballot, entry)) = &vote {
@@ -99,7 +121,7 @@ fn durables() -> Vec<(Durable<Audit>, Durable<Audit>)> {
 }
 
 /// The candidacies that a replica may be in, with the promise that it has stored.
-fn candidacies(node: Id, stored: &Durable<Audit>) -> Vec<Proposer<Tagged>> {
+fn candidacies(ballots: &[Ballot], node: Id, stored: &Durable<Audit>) -> Vec<Proposer<Tagged>> {
     let own = stored.accepted.get(&0).map(|ballot| (*ballot, stored.log[&0].clone()));
     if own.as_ref().is_some_and(|(ballot, _)| *ballot == stored.promised) {
         return Vec::new();
@@ -108,12 +130,12 @@ fn candidacies(node: Id, stored: &Durable<Audit>) -> Vec<Proposer<Tagged>> {
     for promised in sets().filter(|set| set.contains(&node)) {
         for first in stored.promised_at..=1 {
             let source = promised.iter().copied().find(|other| *other != node && first > stored.promised_at);
-            for top in votes(|ballot| *ballot < stored.promised) {
+            for top in votes(ballots, |ballot| *ballot < stored.promised) {
                 // Its own vote is among those reported, if it had one.
                 if top.as_ref().map(|(ballot, _)| *ballot) < own.as_ref().map(|(ballot, _)| *ballot) {
                     continue;
                 }
-                for next in votes(|ballot| *ballot < stored.promised) {
+                for next in votes(ballots, |ballot| *ballot < stored.promised) {
                     let votes = [(0, top.clone()), (1, next)];
                     let votes = votes.into_iter().filter_map(|(slot, vote)| Some((slot, vote?)));
                     all.push(Proposer {
@@ -169,12 +191,12 @@ fn leaderships(node: Id, stored: &Durable<Audit>, decided: Slot) -> Vec<Leader<T
     all
 }
 
-fn locals(replica: &Replica<Audit>, node: Id) -> Vec<Local> {
+fn locals(replica: &Replica<Audit>, ballots: &[Ballot], node: Id) -> Vec<Local> {
     let mut all = Vec::new();
-    for (stored, memory) in durables() {
+    for (stored, memory) in durables(ballots) {
         let mut out = Out::new();
         let started = replica.on_start(node, &Some(Arc::new(memory)), &mut out);
-        let heard = ballots().into_iter().filter(|ballot| *ballot >= stored.promised).map(Some);
+        let heard = ballots.iter().filter(|ballot| **ballot >= stored.promised).copied().map(Some);
         for following in [None].into_iter().chain(heard) {
             all.push((State { following, ..started.clone() }, stored.clone()));
         }
@@ -185,7 +207,7 @@ fn locals(replica: &Replica<Audit>, node: Id) -> Vec<Local> {
         if stored.promised.node != node || stored.promised == Ballot::default() {
             continue;
         }
-        for proposer in candidacies(node, &stored) {
+        for proposer in candidacies(ballots, node, &stored) {
             all.push((State { role: Role::Preparing(proposer), ..started.clone() }, stored.clone()));
         }
         for leader in leaderships(node, &stored, started.durable.decided) {
@@ -197,12 +219,12 @@ fn locals(replica: &Replica<Audit>, node: Id) -> Vec<Local> {
 }
 
 /// What may come from `src`.
-fn messages(src: Id) -> Vec<Msg> {
+fn messages(ballots: &[Ballot], src: Id) -> Vec<Msg> {
     let mut all = Vec::new();
-    for ballot in ballots() {
+    for ballot in ballots.iter().copied() {
         if ballot.node == src {
             all.push(Message::Prepare { ballot });
-            all.extend((0..=1).map(|decided| Message::Heartbeat { ballot, decided, round: 0 }));
+            all.extend((0..=2).map(|decided| Message::Heartbeat { ballot, decided, round: 0 }));
             for (slot, entry) in (0..=1).flat_map(|slot| values().map(|entry| (slot, entry))) {
                 all.push(Message::Accept { ballot, slot, entry });
             }
@@ -211,7 +233,7 @@ fn messages(src: Id) -> Vec<Msg> {
         all.push(Message::PreVoted { ballot });
         all.push(Message::HeartbeatAck { ballot, round: 0 });
         all.extend((0..=1).map(|slot| Message::Accepted { ballot, slot }));
-        let below = || votes(|lower| *lower < ballot);
+        let below = || votes(ballots, |lower| *lower < ballot);
         for next in below() {
             let vote =
                 |slot, vote: Option<(Ballot, Entry<Tagged>)>| vote.map(|(ballot, entry)| Vote { slot, ballot, entry });
@@ -267,32 +289,41 @@ fn is_allowed(configuration: &Configuration, seen: &Seen<'_>, before: &State<Aud
     holds && agree.into_iter().all(|(slot, value)| *values.entry(slot).or_insert(value) == value)
 }
 
-fn explore() -> Found {
-    let parts = thread::scope(|scope| {
-        let threads = (0..NODES).map(Id::from).map(|node| scope.spawn(move || explore_at(node))).collect::<Vec<_>>();
-        threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect::<Vec<_>>()
-    });
-    let unique = parts.iter().map(|part| part.unique).sum();
-    let generated = parts.iter().map(|part| part.generated).sum();
-    Found { unique, generated, depth: 1, broken: parts.into_iter().find_map(|part| part.broken) }
+fn explore(all: &[Ballots]) -> Found {
+    let mut found = Found { depth: 1, ..Found::default() };
+    for ballots in all {
+        let ballots = &in_order(ballots);
+        let parts = thread::scope(|scope| {
+            let nodes = (0..NODES).map(Id::from);
+            let threads = nodes.map(|node| scope.spawn(move || explore_at(ballots, node))).collect::<Vec<_>>();
+            threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect::<Vec<_>>()
+        });
+        for part in parts {
+            found.unique += part.unique;
+            found.generated += part.generated;
+            found.broken = found.broken.or(part.broken);
+        }
+        if found.broken.is_some() {
+            break;
+        }
+    }
+    found
 }
 
 /// All of one node, with a pre-vote and without.
-fn explore_at(node: Id) -> Found {
+fn explore_at(ballots: &[Ballot], node: Id) -> Found {
     let configuration = Configuration::of_voters(NODES);
     let mut found = Found::default();
-    let sent = (0..NODES).map(Id::from).flat_map(|src| messages(src).into_iter().map(move |msg| (src, msg)));
+    let sent = (0..NODES).map(Id::from).flat_map(|src| messages(ballots, src).into_iter().map(move |msg| (src, msg)));
     let timers = [Timer::Election, Timer::Resend, Timer::Flush].map(Input::Timeout);
     let inputs = sent.map(|(src, msg)| Input::Deliver { src, msg }).chain(timers).chain([Input::Start]);
     let inputs: Vec<Input<Msg, Timer>> = inputs.collect();
-    // An input that says nothing: what else a step rests on is the state.
-    let at_rest = Input::Timeout(Timer::Flush);
     for pre_vote in [false, true] {
         let options = Options { snapshot_every: 0, pre_vote, ..Options::default() };
         let replica = Replica::<Audit>::new(configuration.clone(), options);
-        for (state, stored) in locals(&replica, node) {
+        for (state, stored) in locals(&replica, ballots, node) {
             let stored = Some(Arc::new(stored));
-            if !is_allowed(&configuration, &resting(node, (&state, &stored), &at_rest), &state) {
+            if !is_allowed(&configuration, &resting(node, (&state, &stored), &AT_REST), &state) {
                 continue;
             }
             // A state is one, whatever the option.
@@ -309,6 +340,9 @@ fn explore_at(node: Id) -> Found {
     }
     found
 }
+
+/// An input that says nothing: what else a step rests on is the state.
+const AT_REST: Input<Msg, Timer> = Input::Timeout(Timer::Flush);
 
 /// A step that was not taken yet.
 fn resting<'a>(
@@ -328,24 +362,27 @@ fn take(
     input: &Input<Msg, Timer>,
     steps: &mut usize,
 ) -> Option<String> {
-    let resting = resting(node, (state, stored), input);
-    if !is_allowed(configuration, &resting, state) {
+    let offered = resting(node, (state, stored), input);
+    if !is_allowed(configuration, &offered, state) {
         return None;
     }
     *steps += 1;
     let run = || trace::step(replica, node, Some(state), stored, input);
     let Ok(step) = catch_unwind(AssertUnwindSafe(run)) else { return Some("it panics".into()) };
-    let (mut stored_after, mut sends) = (stored.clone(), Vec::new());
+    let (mut stored_now, mut sends) = (stored.clone(), Vec::new());
     for output in step.outputs {
         match output {
-            Output::Save(value) => stored_after = Some(value),
+            Output::Save(value) => stored_now = Some(value),
             Output::Send(dst, msg) => sends.push((dst, msg)),
             _ => {}
         }
     }
     let after = step.state.unwrap_or_else(|| state.clone());
-    let seen = Seen { after: &after, stored_after: &stored_after, sends: &sends, ..resting };
-    let (stored_before, stored_after) = (stored_or_empty(stored), stored_or_empty(&stored_after));
+    let seen = Seen { after: &after, stored_after: &stored_now, sends: &sends, ..offered };
+    let (stored_before, stored_after) = (stored_or_empty(stored), stored_or_empty(&stored_now));
     let kept = ReplicaStep { node, before: &stored_before, after: &stored_after, state: &after, sends: &sends };
-    refines::broken(configuration, &seen, Looks::Everywhere).or_else(|| transition::broken(&kept))
+    refines::broken(configuration, &seen, Looks::Everywhere).or_else(|| transition::broken(&kept)).or_else(|| {
+        let rests = resting(node, (&after, &stored_now), &AT_REST);
+        (!is_allowed(configuration, &rests, &after)).then(|| "the invariant does not allow what is after it".into())
+    })
 }

@@ -15,6 +15,7 @@ pub const SCOPE: Alone = Alone {
     name: "key-value-machine",
     description: "the state machine alone, beside a naive store: every command in every state",
     bounds: "no replicas; 2 keys, versions up to 3 and the two highest, commands of one and two puts, collection",
+    default: true,
     property: "machine-as-specified",
     explore,
 };

@@ -41,7 +41,7 @@ impl Catalogue for Scopes {
         let without_replicas = alone::ALL.map(|alone| ScopeInfo {
             name: alone.name.into(),
             description: alone.description.into(),
-            default: true,
+            default: alone.default,
             small: false,
         });
         catalogue::scopes().into_iter().map(info).chain(without_replicas).collect()
