@@ -17,6 +17,8 @@ from protocol import read_misses_nothing
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 TIMEOUT_MS = 30_000
+# For all obligations together.
+PROVED_SECONDS = 60
 
 
 def dependencies(formula, positive=True, bound=()):
@@ -173,6 +175,9 @@ def main():
     print(f"\n{obligations} obligations proved in {proved:.1f} s; {doubts} doubts dispelled in {seconds:.1f} s")
     if report.wrong:
         print(f"{report.wrong} of them remain", file=sys.stderr)
+        return 1
+    if proved > PROVED_SECONDS:
+        print(f"that is more than {PROVED_SECONDS} s", file=sys.stderr)
         return 1
     text = " ".join(README.read_text().split())
     if untold := [told for told in (f"{obligations} obligations", f"{doubts} doubts") if told not in text]:
