@@ -11,7 +11,7 @@ from explore import BY_TYPE, MODULE, SCOPES, Bounds, Translator
 from protocol import INVARIANT, STATE, Ballot, Node, Slot, Value
 
 CASES = MODULE.parent / "Clauses.tla"
-NOBODY = None
+NO_VOTE = None
 
 
 def whole():
@@ -19,7 +19,7 @@ def whole():
     seven = dict(bal=1, val=7)
     return dict(
         promised={n: 1 if n == 0 else 2 for n in range(3)},
-        accepted={n: {0: NOBODY if n == 2 else seven} for n in range(3)},
+        accepted={n: {0: NO_VOTE if n == 2 else seven} for n in range(3)},
         log={n: [] for n in range(3)},
         reports=[dict(node=1, bal=2, slot=0, vote=seven)],
         proposals=[dict(bal=1, slot=0, val=7)],
@@ -34,7 +34,7 @@ def value(text, old):
     text = re.sub(r"<<(.*?)>>", r"[\1]", text)
     text = re.sub(r"\[(\w+ \|->.*?)\]", lambda found: "dict(" + found[1].replace(" |->", "=") + ")", text)
     text = re.sub(r"\{(.*)\}", r"[\1]", text).replace(r"\cup", "+").replace("@", "old")
-    return eval(text, dict(old=old, Seven=dict(bal=1, val=7), NoVote=NOBODY))
+    return eval(text, dict(old=old, Seven=dict(bal=1, val=7), NoVote=NO_VOTE))
 
 
 def changed(text):
@@ -94,13 +94,13 @@ def main():
         wrong.append(f"{MODULE.name} has the clauses {sorted(conjuncts)}, and proved are {sorted(proved)}")
     bounds = Bounds(SCOPES / "clauses.cfg")
     translator = Translator(bounds)
-    formulas = {name: translator.formula(name, formula) for name, formula in INVARIANT.items()}
+    formulas = {name: translator.formula(formula) for name, formula in INVARIANT.items()}
     cases = dict(re.findall(r'Case\("(\w+)", *\[Whole EXCEPT (.*)\]\)', CASES.read_text()))
     if set(cases) != proved:
         wrong.append(f"{CASES.name} has states for {sorted(cases)}")
     for name, text in {"": "", **cases}.items():
         state = encoded(changed(text), bounds)
-        broken = [clause for clause, holds in formulas.items() if not holds(*state)]
+        broken = [clause for clause, holds in formulas.items() if not holds(state)]
         if broken != [name] * bool(name):
             wrong.append(f"the state of Clauses.tla for {name or 'none'} breaks {broken}")
     for what in wrong:

@@ -4,9 +4,11 @@ What is run are the formulas that are proved: guards and effects are translated,
 its tuples, as the bits of a number. In each state every clause of the invariant is evaluated, too.
 """
 
+import functools
 import multiprocessing
 import re
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -20,6 +22,12 @@ MODULE = SCOPES.parent / "MultiPaxos.tla"
 # What is a set here and a number there holds there by type.
 BY_TYPE = {"AboveIsReached", "ReachedIsAboveLower", "StoredIsPrefix", "MarksArePrefix"}
 
+# Where the relations stand in a state.
+PLACES = {name: place for place, name in enumerate(STATE)}
+
+# The actions of phases 1 and 2.
+VOTES = {"Promise", "ProposeAny", "ProposeHighest", "CastVote"}
+
 
 class Bounds:
     """How many there are of each sort, as a file of scopes/ says; quorums are the smallest majorities."""
@@ -32,6 +40,7 @@ class Bounds:
         self.quorums = [q for q in range(1 << self.nodes) if q.bit_count() == majority]
         self.size = {Node: self.nodes, Quorum: len(self.quorums)}
         self.size |= {Ballot: count("Ballot"), Slot: count("Slot"), Value: count("Value")}
+        self.decides = "SPECIFICATION SpecVotes" not in text
         self.states = int(re.search(r"([\d,]+) distinct states", text)[1].replace(",", ""))
 
 
@@ -101,45 +110,59 @@ class Translator:
         return f"sum([1 << ({index}) {loops} if {self.expression(function(*terms))}])"
 
     def action(self, action):
-        """A generator of the states that the action leads to."""
+        """From a state to the list of those that the action leads to."""
         constants = action.constants()
         guards = sorted(action.guards(BEFORE, *constants).values(), key=z3.is_quantifier)
         effects = action.effects(BEFORE, *constants)
-        after = [self.relation(name, effects[name]) if name in effects else name for name in STATE]
-        lines = [f"def {action.name}({', '.join(STATE)}):"]
-        for depth, constant in enumerate(constants, 1):
-            name = self.expression(constant)
-            lines.append("    " * depth + f"for {name} in range({self.bounds.size[constant.sort()]}):")
-        inner = "    " * (len(constants) + 1)
+        lines = []
+        for depth, constant in enumerate(constants):
+            lines.append("    " * depth + f"for {self.expression(constant)} in range({self.bounds.size[constant.sort()]}):")
+        inner = "    " * len(constants)
         lines.append(inner + f"if {' and '.join(self.expression(guard) for guard in guards)}:")
-        lines.append(inner + f"    yield ({', '.join(after)})")
-        return self.compiled(action.name, "\n".join(lines))
+        lines.append(inner + f"    found.append(({', '.join(self.relation(name, effects[name]) for name in effects)},))")
+        changes = self.compiled("\n".join(["found = []", *lines, "return found"]))
+        places = [PLACES[name] for name in effects]
 
-    def formula(self, name, formula):
+        def leads_to(state):
+            for changed in changes(state):
+                after = list(state)
+                for place, relation in zip(places, changed, strict=True):
+                    after[place] = relation
+                yield tuple(after)
+
+        return leads_to
+
+    def formula(self, formula):
         """Whether it holds in a state."""
-        return self.compiled(name, f"def {name}({', '.join(STATE)}):\n    return {self.expression(formula(BEFORE))}")
+        return self.compiled(f"return {self.expression(formula(BEFORE))}")
 
-    def compiled(self, name, source):
+    def compiled(self, body):
+        """A function of the state, which is evaluated once for the relations that it looks at."""
+        looks_at = [name for name in STATE if re.search(rf"\b{name}\b", body)]
+        source = f"def evaluate({', '.join(looks_at)}):\n" + textwrap.indent(body, "    ")
         scope = {"QUORUMS": self.bounds.quorums}
         exec(source, scope)
-        return scope[name]
+        evaluate = functools.cache(scope["evaluate"])
+        places = [PLACES[name] for name in looks_at]
+        return lambda state: evaluate(*[state[place] for place in places])
 
 
 def explore(path):
     """The number of states and the seconds that it took; raises where something does not hold in one."""
     started = time.monotonic()
-    translator = Translator(Bounds(path))
-    actions = [translator.action(action) for action in ACTIONS]
-    formulas = {name: translator.formula(name, formula) for name, formula in INVARIANT.items()}
+    bounds = Bounds(path)
+    translator = Translator(bounds)
+    actions = [translator.action(action) for action in ACTIONS if bounds.decides or action.name in VOTES]
+    formulas = {name: translator.formula(formula) for name, formula in INVARIANT.items()}
     first = tuple(0 for _ in STATE)
     seen, pending = {first}, [first]
     while pending:
         state = pending.pop()
         for name, holds in formulas.items():
-            if not holds(*state):
+            if not holds(state):
                 raise AssertionError(f"{name} does not hold in {dict(zip(STATE, state, strict=True))}")
         for action in actions:
-            for after in action(*state):
+            for after in action(state):
                 if after not in seen:
                     seen.add(after)
                     pending.append(after)
@@ -148,7 +171,7 @@ def explore(path):
 
 def main():
     module = MODULE.read_text()
-    missing = [name for name in INVARIANT | CLAIMS if name not in BY_TYPE and not re.search(rf"^{name} +?==", module, re.M)]
+    missing = [name for name in CLAIMS if name not in BY_TYPE and not re.search(rf"^{name} +?==", module, re.M)]
     if missing:
         print(f"{MODULE.name} does not define {missing}", file=sys.stderr)
         return 1

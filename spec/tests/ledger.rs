@@ -9,7 +9,7 @@ use paxos_spec::record::{self, Record};
 use paxos_spec::replay;
 use paxos_spec::report::table::thousands;
 use paxos_spec::scopes::run::Scopes;
-use paxos_spec::scopes::{alone, catalogue};
+use paxos_spec::scopes::{Scope, alone, catalogue};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -139,6 +139,47 @@ fn every_property_has_its_row_and_every_row_its_property() {
     }
     assert_eq!(set(named.clone()), properties(), "the table of guarantees");
     assert_eq!(named.len(), properties().len(), "a property has one row");
+}
+
+/// The scopes that the third column of the table of guarantees speaks of.
+fn scopes_of(judged_in: &str) -> BTreeSet<String> {
+    let those = |which: &dyn Fn(&Scope) -> bool| set(catalogue::scopes().iter().filter(|s| which(s)).map(|s| s.name));
+    let first = judged_in.split([',', ':', ';']).next().unwrap_or_default();
+    let spoken_of = match first {
+        "every scope" => those(&|_| true),
+        "scopes with clients" => those(&|scope| !scope.judge().scripts.is_empty()),
+        "scopes with local reads" => those(&|scope| scope.judge().reads_locally),
+        "scopes with snapshots" => those(&|scope| scope.options.snapshot_every > 0),
+        "scopes with a script" => those(&|scope| !scope.prefix.is_empty()),
+        "scopes whose bounds below say so" => those(&|scope| scope.bounds().contains("progress judged")),
+        name if name.starts_with('`') => BTreeSet::new(),
+        other => panic!("which scopes are: {other}"),
+    };
+    let known = scope_names();
+    let named = set(quoted(judged_in).into_iter().filter(|word| known.contains(*word)));
+    if first == "scopes with local reads" {
+        assert_eq!(named, spoken_of, "{judged_in}");
+    }
+    spoken_of.into_iter().chain(named).collect()
+}
+
+#[test]
+fn a_property_is_judged_where_its_row_says() {
+    let text = ledger();
+    let scopes = Scopes.scopes();
+    let replicas = set(catalogue::scopes().iter().map(|scope| scope.name));
+    for row in rows(section(&text, "Guarantees")) {
+        let spoken_of = scopes_of(row[2]);
+        for name in quoted(row[1]) {
+            let judging = scopes.iter().filter(|scope| Scopes.properties(&scope.name, true).iter().any(|p| p == name));
+            let judging = set(judging.map(|scope| scope.name.as_str()));
+            // A rule on steps is asked of every step there is; the row says where there is something to break it.
+            let exact = !replicas.is_subset(&judging);
+            let missing: Vec<_> = spoken_of.difference(&judging).collect();
+            assert!(missing.is_empty(), "{name} is not judged in {missing:?}");
+            assert!(!exact || judging == spoken_of, "{name} is judged in {judging:?}");
+        }
+    }
 }
 
 #[test]

@@ -18,7 +18,8 @@ pub(super) struct Waiting {
 #[derive(Default)]
 struct Account {
     bytes: usize,
-    /// Two that differ do so in their first bytes mostly, in the ballot or the slot: so they are compared fast, whatever their length.
+    /// Two that differ do so in their first bytes mostly, in the ballot or the slot, and are told apart there; the same one is compared to its end,
+    /// when it is sent again and when it has left.
     messages: BTreeSet<Arc<[u8]>>,
 }
 

@@ -37,6 +37,8 @@ pub use path::{StepRecord, encode, replay, walk};
 pub use properties::{DEAD_STAYS_DEAD, NO_PANIC, PREDICATES_MAX, RULES_MAX};
 pub use run::{Limits, Outcome, Progress, RunOptions, Stop, Strategy, now, resident_bytes, run, seek, shorten, thin};
 pub use settings::Settings;
+#[cfg(test)]
+pub use simulate::random_path;
 pub use simulate::{Simulation, SimulationOptions, simulate};
 pub use state::{Action, State};
 pub use step::panic_text;

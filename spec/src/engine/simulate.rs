@@ -132,30 +132,14 @@ impl<A: Subject, G: Ghost<A>> Walk<'_, A, G> {
     }
 
     fn run(&self, number: u64, seen: &mut u64) {
-        let mut random = Random::new(self.seed, number);
-        let mut state = self.system.start().clone();
-        let (mut path, mut actions) = (Vec::new(), Vec::new());
-        while path.len() < STEPS_MAX && !self.stop.load(Ordering::Relaxed) {
-            actions.clear();
-            self.system.list(&state, &mut actions);
-            let next = loop {
-                if actions.is_empty() {
-                    break None;
-                }
-                let action = actions.swap_remove(random.below(actions.len()));
-                if let Some(next) = self.system.next_state(&state, action) {
-                    break Some((action, next));
-                }
-            };
-            let Some((action, next)) = next else { break };
-            path.push(action);
-            state = next;
-            if !self.note(number, &state, &path, seen) {
+        let mut run = RandomRun::new(self.system, self.seed, number);
+        while !self.stop.load(Ordering::Relaxed) && run.goes_on() {
+            if !self.note(number, &run.state, &run.path, seen) {
                 break;
             }
         }
-        self.steps.fetch_add(path.len(), Ordering::Relaxed);
-        self.depth.fetch_max(path.len(), Ordering::Relaxed);
+        self.steps.fetch_add(run.path.len(), Ordering::Relaxed);
+        self.depth.fetch_max(run.path.len(), Ordering::Relaxed);
     }
 
     /// Judges a state; false if it breaks a rule. `seen`: the witnesses that this thread knows to be found.
@@ -181,6 +165,49 @@ impl<A: Subject, G: Ghost<A>> Walk<'_, A, G> {
             found.violation = Some((run, names, path.to_vec()));
         }
         self.stop.store(true, Ordering::Relaxed);
+        false
+    }
+}
+
+/// The actions of random run `number` of a seed, from the start of the scope to where nothing can happen any more, or to the longest that a run may be.
+#[cfg(test)]
+pub fn random_path<A: Subject, G: Ghost<A>>(system: &System<A, G>, seed: u64, number: u64) -> Vec<Action> {
+    let mut run = RandomRun::new(system, seed, number);
+    while run.goes_on() {}
+    run.path
+}
+
+/// One random run, as far as it has come.
+struct RandomRun<'a, A: Subject, G: Ghost<A>> {
+    system: &'a System<A, G>,
+    random: Random,
+    state: State,
+    path: Vec<Action>,
+    /// What can happen in the state; kept for its memory.
+    actions: Vec<Action>,
+}
+
+impl<'a, A: Subject, G: Ghost<A>> RandomRun<'a, A, G> {
+    fn new(system: &'a System<A, G>, seed: u64, number: u64) -> Self {
+        let (random, state) = (Random::new(seed, number), system.start().clone());
+        RandomRun { system, random, state, path: Vec::new(), actions: Vec::new() }
+    }
+
+    /// Takes one action that leads somewhere; false if there is none, or the run is long enough.
+    fn goes_on(&mut self) -> bool {
+        if self.path.len() == STEPS_MAX {
+            return false;
+        }
+        self.actions.clear();
+        self.system.list(&self.state, &mut self.actions);
+        while !self.actions.is_empty() {
+            let action = self.actions.swap_remove(self.random.below(self.actions.len()));
+            if let Some(next) = self.system.next_state(&self.state, action) {
+                self.path.push(action);
+                self.state = next;
+                return true;
+            }
+        }
         false
     }
 }

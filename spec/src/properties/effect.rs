@@ -109,7 +109,7 @@ impl Answering {
 }
 
 /// A hash that is the same in every process.
-pub(super) fn digest(item: &impl Hash) -> u64 {
+pub(crate) fn digest(item: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     item.hash(&mut hasher);
     hasher.finish()

@@ -34,15 +34,28 @@ pub(crate) type Known<S> = Protocol<Value<S>>;
 /// Why a step is none of the abstract protocol's, if it is not.
 pub fn broken<S: Judged>(configuration: &Configuration, seen: &Seen<'_, S>, looks: Looks) -> Option<String> {
     let (domain, mut known) = premises(configuration, seen, looks);
-    let (before, after) = (left(seen), seen.after);
+    take_actions(&domain, &mut known, seen).and_then(|_| has_come_about(&domain, &known, seen)).err()
+}
+
+/// Whether everything that is stored, sent and known after a step is true of what is `known` then; the error says what is not.
+pub(crate) fn has_come_about<S: Judged>(domain: &Domain, known: &Known<S>, seen: &Seen<'_, S>) -> Result<(), String> {
+    let (node, before, after) = (seen.node, left(seen), seen.after);
     let (stored_before, stored) = (stored_or_empty(seen.stored_before), stored_or_empty(seen.stored_after));
-    steps(&domain, &mut known, seen, before, after, (&stored_before, &stored))
-        .and_then(|()| is_stored::<S>(&domain, &known, seen.node, &stored))
-        .and_then(|()| seen.sends.iter().try_for_each(|(_, message)| is_sent::<S>(&domain, &known, seen.node, message)))
-        .and_then(|()| is_known::<S>(&domain, &known, seen.node, after))
-        .and_then(|()| is_begun_once(seen.node, (before, &stored_before), (after, &stored)))
-        .and_then(|()| may_report::<S>(&domain, &known, seen.node, &stored))
-        .err()
+    is_stored::<S>(domain, known, node, &stored)
+        .and_then(|()| seen.sends.iter().try_for_each(|(_, message)| is_sent::<S>(domain, known, node, message)))
+        .and_then(|()| is_known::<S>(domain, known, node, after))
+        .and_then(|()| is_begun_once(node, (before, &stored_before), (after, &stored)))
+        .and_then(|()| may_report::<S>(domain, known, node, &stored))
+}
+
+/// The actions that a step is, in their order.
+#[cfg(test)]
+pub(crate) fn actions<S: Judged>(
+    configuration: &Configuration,
+    seen: &Seen<'_, S>,
+) -> Result<Vec<Action<Value<S>>>, String> {
+    let (domain, mut known) = premises(configuration, seen, Looks::Everywhere);
+    take_actions(&domain, &mut known, seen)
 }
 
 /// What a step rests on, in the terms of the abstract protocol.
@@ -63,7 +76,7 @@ fn left<'a, S: Judged>(seen: &Seen<'a, S>) -> Option<&'a State<S>> {
 }
 
 /// The voters' smallest quorums. Not asked of the replica's own code, which might count otherwise.
-pub(super) fn quorums(configuration: &Configuration) -> Vec<BTreeSet<Id>> {
+pub(crate) fn quorums(configuration: &Configuration) -> Vec<BTreeSet<Id>> {
     let voters: Vec<Id> = configuration.voters().collect();
     let sets = (0u32..1 << voters.len()).filter(|set| set.count_ones() as usize == voters.len() / 2 + 1);
     let members = |set: u32| {
@@ -275,18 +288,19 @@ fn is_decided<S: Judged>(known: &Known<S>, slot: Slot, value: Option<&Entry<S::C
     is_told && (values.is_empty() || value.is_none_or(|value| values.contains(&value)))
 }
 
-/// Takes the actions that the step consists of.
-fn steps<S: Judged>(
+/// Takes the actions that the step consists of, and returns them in their order.
+fn take_actions<S: Judged>(
     domain: &Domain,
     known: &mut Known<S>,
     seen: &Seen<'_, S>,
-    before: Option<&State<S>>,
-    after: &State<S>,
-    (stored_before, stored): (&Durable<S>, &Durable<S>),
-) -> Result<(), String> {
-    let node = seen.node;
-    let take = |known: &mut Known<S>, action: Action<Value<S>>| {
-        known.take(domain, &action).map_err(|guard| format!("{action:?} lacks its guard: {guard}"))
+) -> Result<Vec<Action<Value<S>>>, String> {
+    let (node, before, after) = (seen.node, left(seen), seen.after);
+    let (stored_before, stored) = (stored_or_empty(seen.stored_before), stored_or_empty(seen.stored_after));
+    let mut taken = Vec::new();
+    let mut take = |known: &mut Known<S>, action: Action<Value<S>>| {
+        known.take(domain, &action).map_err(|guard| format!("{action:?} lacks its guard: {guard}"))?;
+        taken.push(action);
+        Ok::<(), String>(())
     };
     let led = before.and_then(|state| match &state.role {
         Role::Leading(leader) => Some(leader),
@@ -354,7 +368,7 @@ fn steps<S: Judged>(
             take(known, Action::Mark { ballot: leader.ballot, slot, value })?;
         }
     }
-    Ok(())
+    Ok(taken)
 }
 
 /// What is stored after the step came about by its actions.
@@ -364,7 +378,8 @@ fn is_stored<S: Judged>(domain: &Domain, known: &Known<S>, node: Id, stored: &Du
     }
     let accepted = |slot: &Slot, ballot: &Ballot| (*slot, (*ballot, stored.log.get(slot).cloned()));
     let accepted = stored.accepted.iter().map(|(slot, ballot)| accepted(slot, ballot));
-    let own = known.accepted.iter().map(|((_, slot), vote)| (*slot, vote.clone()));
+    let own = known.accepted.iter().filter(|((voter, _), _)| *voter == node);
+    let own = own.map(|((_, slot), vote)| (*slot, vote.clone()));
     if !own.eq(accepted) {
         return Err("stores other votes than it cast".into());
     }

@@ -19,6 +19,8 @@ pub struct Bounds {
     pub slots: u64,
     /// Values.
     pub values: u8,
+    /// Whether anything is decided, and stored; else there are phases 1 and 2 alone.
+    pub decides: bool,
 }
 
 /// What was found.
@@ -42,13 +44,17 @@ impl Bounds {
         let mut all = Vec::new();
         for slot in domain.slots.clone() {
             for value in 0..self.values {
-                all.extend(nodes().map(|node| Action::Store { node, slot, value }));
                 for ballot in domain.ballots.iter().copied() {
                     all.push(Action::Propose { ballot, slot, value });
-                    all.push(Action::Decide { ballot, slot, value });
-                    all.push(Action::Mark { ballot, slot, value });
                     all.extend(nodes().map(|node| Action::CastVote { node, ballot, slot, value }));
-                    all.extend(nodes().map(|node| Action::DecideMarked { node, ballot, slot, value }));
+                    if self.decides {
+                        all.push(Action::Decide { ballot, slot, value });
+                        all.push(Action::Mark { ballot, slot, value });
+                        all.extend(nodes().map(|node| Action::DecideMarked { node, ballot, slot, value }));
+                    }
+                }
+                if self.decides {
+                    all.extend(nodes().map(|node| Action::Store { node, slot, value }));
                 }
             }
         }

@@ -3,6 +3,8 @@
 pub mod alone;
 pub mod anywhere;
 pub mod catalogue;
+#[cfg(test)]
+mod history;
 pub mod machine;
 pub mod prefix;
 pub mod referee;

@@ -88,6 +88,8 @@ pub struct Beginning {
     pub record: Record,
     /// What is in flight: source, destination, message.
     pub network: Vec<(Id, Id, Msg)>,
+    /// The steps that led there, but for the first starts.
+    pub steps: Vec<Played>,
 }
 
 /// One step of one party, as it was played.
@@ -105,6 +107,21 @@ pub struct Played {
     pub sends: Vec<(Id, Msg)>,
     /// Whether it saved.
     pub saved: bool,
+}
+
+impl Played {
+    /// As the rules see it; none if it is a client's.
+    pub fn seen(&self) -> Option<Seen<'_>> {
+        Some(Seen {
+            node: self.node.into(),
+            input: &self.input,
+            before: self.before.state.replica()?,
+            stored_before: &self.before.stored,
+            after: self.after.state.replica()?,
+            stored_after: &self.after.stored,
+            sends: &self.sends,
+        })
+    }
 }
 
 /// A beginning that breaks something.
@@ -133,7 +150,6 @@ struct Stage<'a> {
     judge: &'a Judge,
     now: Beginning,
     cut: Vec<usize>,
-    steps: Vec<Played>,
     /// Nodes to which what others send is held back.
     unheard: Vec<usize>,
     /// What is held back until the script is played.
@@ -181,9 +197,9 @@ fn shortened(parties: &[Party], judge: &Judge, broken: Box<Broken>) -> Box<Broke
 impl<'a> Stage<'a> {
     /// Every party has started.
     fn new(parties: &'a [Party], judge: &'a Judge) -> Result<Self, Box<Broken>> {
-        let now = Beginning { seats: Vec::new(), record: Record::new(judge.collapse), network: Vec::new() };
-        let mut stage =
-            Stage { parties, judge, now, cut: Vec::new(), steps: Vec::new(), unheard: Vec::new(), late: Vec::new() };
+        let record = Record::new(judge.collapse);
+        let now = Beginning { seats: Vec::new(), record, network: Vec::new(), steps: Vec::new() };
+        let mut stage = Stage { parties, judge, now, cut: Vec::new(), unheard: Vec::new(), late: Vec::new() };
         for index in 0..parties.len() {
             stage.start(index)?;
         }
@@ -228,7 +244,7 @@ impl<'a> Stage<'a> {
 
     fn cannot(&self, play: &Play, why: &str) -> Box<Broken> {
         let why = format!("the scripted beginning cannot be played: {}: {why}", play.tell());
-        Box::new(Broken { properties: vec![(BEGINNING, why)], steps: self.steps.clone() })
+        Box::new(Broken { properties: vec![(BEGINNING, why)], steps: self.now.steps.clone() })
     }
 
     /// Takes these steps, those that are possible; the violation that they end in, if they do.
@@ -298,7 +314,7 @@ impl<'a> Stage<'a> {
             }
         }
         // What such a run repeats tells nothing more.
-        self.steps.truncate(STEPS_TOLD);
+        self.now.steps.truncate(STEPS_TOLD);
         Err(self.cannot(play, "it never settles"))
     }
 
@@ -316,7 +332,7 @@ impl<'a> Stage<'a> {
             Err(said) => {
                 let why = format!("a handler panicked: {}", panic_text(&*said));
                 let after = before.clone();
-                self.steps.push(Played { node: index, input, before, after, sends: Vec::new(), saved: false });
+                self.now.steps.push(Played { node: index, input, before, after, sends: Vec::new(), saved: false });
                 return Err(self.broken(vec![(NO_PANIC, why)]));
             }
         };
@@ -326,22 +342,14 @@ impl<'a> Stage<'a> {
         let (sends, saved) = self.carry_out(index, done.outputs);
         let after = self.now.seats[index].clone();
         let mut broken = Vec::new();
-        if let (PartyState::Replica(before_it), PartyState::Replica(after_it)) = (&before.state, &after.state) {
-            let seen = Seen {
-                node: index.into(),
-                input: &input,
-                before: before_it,
-                stored_before: &before.stored,
-                after: after_it,
-                stored_after: &after.stored,
-                sends: &sends,
-            };
+        let played = Played { node: index, input, before, after, sends, saved };
+        if let Some(seen) = played.seen() {
             broken = self.judge.broken_anyway(&seen);
             let (record, by_record) = self.judge.observe(&self.now.record, &Effect::of(&seen));
             broken.extend(by_record);
             self.now.record = record;
         }
-        self.steps.push(Played { node: index, input, before, after, sends, saved });
+        self.now.steps.push(played);
         if broken.is_empty() {
             return Ok(());
         }
@@ -349,7 +357,7 @@ impl<'a> Stage<'a> {
     }
 
     fn broken(&self, properties: Vec<(&'static str, String)>) -> Box<Broken> {
-        Box::new(Broken { properties, steps: self.steps.clone() })
+        Box::new(Broken { properties, steps: self.now.steps.clone() })
     }
 
     /// What was sent, and whether anything was saved.

@@ -57,21 +57,23 @@ impl Referee {
         })
     }
 
+    /// A step of a path as the rules see it; none if it is a client's.
+    pub(super) fn seen_of_path<'a>(step: &'a StepRecord<Party>, sends: &'a [(Id, Msg)]) -> Option<Seen<'a>> {
+        Some(Seen {
+            node: step.node.into(),
+            input: &step.input,
+            before: step.before.state.replica()?,
+            stored_before: &step.before.stored,
+            after: step.after.state.replica()?,
+            stored_after: &step.after.stored,
+            sends,
+        })
+    }
+
     /// The rules that a step breaks, each with the reason.
     pub fn reasons(&self, record: &Record, step: &StepRecord<Party>) -> Vec<(Rule, String)> {
         let sends: Vec<_> = step.sends.iter().map(|(dst, message, _)| (*dst, message.clone())).collect();
-        let (Some(before), Some(after)) = (step.before.state.replica(), step.after.state.replica()) else {
-            return Vec::new();
-        };
-        let seen = Seen {
-            node: step.node.into(),
-            input: &step.input,
-            before,
-            stored_before: &step.before.stored,
-            after,
-            stored_after: &step.after.stored,
-            sends: &sends,
-        };
+        let Some(seen) = Self::seen_of_path(step, &sends) else { return Vec::new() };
         let mut reasons = self.judge.broken_anyway(&seen);
         reasons.extend(self.judge.observe(record, &Effect::of(&seen)).1);
         reasons
