@@ -29,6 +29,8 @@ pub struct DiskStore {
     committed: Option<Stored>,
     /// What the journal's records may take when they are in LMDB, in bytes.
     ahead: u64,
+    /// Why nothing more may be committed, since a commit that failed may be found in its place.
+    failed: Option<String>,
 }
 
 impl DiskStore {
@@ -38,7 +40,7 @@ impl DiskStore {
         let under = LmdbStore::open(path, cluster, node, bytes_max)?;
         let (journal, records) = open_journal(path, &under)?;
         let ahead = ahead(&records);
-        Ok(DiskStore { path: path.into(), under, journal, opened: Some(records), committed: None, ahead })
+        Ok(DiskStore { path: path.into(), under, journal, opened: Some(records), committed: None, ahead, failed: None })
     }
 
     /// Whether anything was ever committed to it.
@@ -75,29 +77,9 @@ impl DiskStore {
         let record = delta.encode();
         (!delta.brings_entries() || record.len() <= self.journal.room()).then_some(record)
     }
-}
 
-impl Store for DiskStore {
-    fn identity(&self) -> Identity {
-        self.under.identity()
-    }
-
-    fn load(&mut self) -> Result<Option<Stored>, OpenError> {
-        let stored = self.under.load()?;
-        let records = match self.opened.take() {
-            Some(records) => records,
-            None => {
-                let (journal, records) = open_journal(&self.path, &self.under)?;
-                self.journal = journal;
-                records
-            }
-        };
-        self.ahead = ahead(&records);
-        self.committed = continued(&self.path, stored, records)?;
-        Ok(self.committed.clone())
-    }
-
-    fn commit(&mut self, value: &Stored) -> Result<(), CommitError> {
+    /// Commits a value to the journal or to LMDB.
+    fn write(&mut self, value: &Stored) -> Result<(), CommitError> {
         self.opened = None;
         if self.is_far_from_full(0)
             && let Some(record) = self.record_of(value)
@@ -125,6 +107,38 @@ impl Store for DiskStore {
         }
         self.committed = Some(value.clone());
         Ok(())
+    }
+}
+
+impl Store for DiskStore {
+    fn identity(&self) -> Identity {
+        self.under.identity()
+    }
+
+    fn load(&mut self) -> Result<Option<Stored>, OpenError> {
+        let stored = self.under.load()?;
+        let records = match self.opened.take() {
+            Some(records) => records,
+            None => {
+                let (journal, records) = open_journal(&self.path, &self.under)?;
+                self.journal = journal;
+                records
+            }
+        };
+        self.ahead = ahead(&records);
+        self.committed = continued(&self.path, stored, records)?;
+        Ok(self.committed.clone())
+    }
+
+    fn commit(&mut self, value: &Stored) -> Result<(), CommitError> {
+        if let Some(why) = &self.failed {
+            return Err(CommitError::Failed(format!("nothing is committed after one that failed: {why}")));
+        }
+        let committed = self.write(value);
+        if let Err(CommitError::Failed(why)) = &committed {
+            self.failed = Some(why.clone());
+        }
+        committed
     }
 
     fn usage(&self) -> Usage {
@@ -192,4 +206,27 @@ pub fn peek(path: &Path) -> Result<(Identity, Option<Stored>), OpenError> {
         Ok(look_into(path, identity.store, transaction, is_in_use)?.1.records)
     })?;
     Ok((identity, continued(path, stored, records)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{open, value};
+    use super::*;
+
+    #[test]
+    fn nothing_is_committed_after_a_commit_that_failed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = open(directory.path());
+        let saved: [Stored; 3] = [1, 2, 3].map(|round| Arc::new(value(2, round)));
+        store.commit(&saved[0]).expect("there is room");
+        store.journal.lose_disk();
+        let Err(CommitError::Failed(first)) = store.commit(&saved[1]) else { panic!("its disk is gone") };
+        assert!(first.contains("start the node again"), "{first}");
+        let Err(CommitError::Failed(second)) = store.commit(&saved[2]) else {
+            panic!("what is on the disk is unknown")
+        };
+        assert!(second.contains("after one that failed") && second.contains(&first), "{second}");
+        drop(store);
+        assert_eq!(open(directory.path()).load(), Ok(Some(saved[0].clone())));
+    }
 }

@@ -257,6 +257,12 @@ impl Journal {
         Ok(())
     }
 
+    /// From now on each write fails, as on a disk that is gone.
+    #[cfg(test)]
+    pub(super) fn lose_disk(&mut self) {
+        self.file = File::open("/dev/null").expect("it can be read, and not written");
+    }
+
     /// Continues `base` from now on, which holds what the records said.
     pub(super) fn restart(&mut self, base: u64) {
         (self.base, self.records, self.end, self.closed) = (base, 0, 0, false);
