@@ -118,19 +118,19 @@ fn choose<'a>(mutants: &'a [Mutant], names: &[String]) -> Result<Vec<&'a Mutant>
 
 /// Checks one mutant, whose check is `program`. The error says why it does not count as refuted.
 fn refute(workshop: &Workshop, program: &Program, mutant: &Mutant, small: bool, row: &mut Row) -> Result<(), String> {
-    let began = now();
-    let refuted = workshop
-        .check(program, &[&mutant.scope], mutant.alone.then_some(&mutant.property), true)
-        .and_then(|run| judge(&run, mutant));
-    row.seconds.reduced = began.elapsed().as_secs_f64();
-    (row.steps, row.states) = refuted?;
-    if small {
+    let judged = |reductions| {
         let began = now();
-        let refuted = workshop
-            .check(program, &[&mutant.scope], mutant.alone.then_some(&mutant.property), false)
-            .and_then(|run| judge(&run, mutant));
-        row.seconds.unreduced = began.elapsed().as_secs_f64();
-        row.states_without_reductions = Some(refuted.map_err(|error| format!("without reductions, {error}"))?.1);
+        let run = workshop.check(program, &[&mutant.scope], mutant.alone.then_some(&mutant.property), reductions);
+        (run.and_then(|run| judge(&run, mutant)), began.elapsed().as_secs_f64())
+    };
+    let reduced;
+    (reduced, row.seconds.reduced) = judged(true);
+    (row.steps, row.states) = reduced?;
+    if small {
+        let unreduced;
+        (unreduced, row.seconds.unreduced) = judged(false);
+        let (_, states) = unreduced.map_err(|error| format!("without reductions, {error}"))?;
+        row.states_without_reductions = Some(states);
     }
     Ok(())
 }
