@@ -26,26 +26,47 @@ pub(super) struct Change {
     pub(super) after: String,
 }
 
-/// Whether `change` is one of bodies alone, so that it can be joined with others.
-pub(super) fn is_of_bodies(change: &Change) -> bool {
-    let around_both = || Some(around(&change.before)? == around(&change.after)?);
-    change.file.extension().is_some_and(|extension| extension == "rs") && around_both() == Some(true)
+/// A change of bodies alone, so that it can be [joined](join) with others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Bodies {
+    file: PathBuf,
+    /// The file before.
+    original: String,
+    /// Which of its bodies are replaced, and by what.
+    replaced: Vec<(Range<usize>, String)>,
 }
 
-/// The files of a program that has all `mutants`, each a number for the switch and what it changes. Every change [is one of bodies](is_of_bodies), of a
-/// file that is the same before all of them. `read` gives the text of a file. The error, one line, names a file.
+impl Bodies {
+    /// What `change` does to bodies; `None` if it changes anything else.
+    pub(super) fn of(change: Change) -> Option<Bodies> {
+        let Change { file, before, after } = change;
+        if file.extension()? != "rs" {
+            return None;
+        }
+        let (ours, theirs) = (bodies(&before)?, bodies(&after)?);
+        if around(&before, &ours) != around(&after, &theirs) {
+            return None;
+        }
+        let pairs = ours.into_iter().zip(theirs).map(|(our, their)| (our, after[their].to_string()));
+        let replaced = pairs.filter(|(our, body)| before[our.clone()] != *body).collect();
+        Some(Bodies { file, original: before, replaced })
+    }
+}
+
+/// The files of a program that has all `mutants`, each a number for the switch and what it changes. `read` gives the text of a file. The error, one
+/// line, names a file.
 pub(super) fn join(
-    mutants: &[(usize, &[Change])],
+    mutants: &[(usize, &[Bodies])],
     read: impl Fn(&Path) -> Result<String, String>,
 ) -> Result<BTreeMap<PathBuf, String>, String> {
-    let mut changed: BTreeMap<&Path, Vec<(usize, &Change)>> = BTreeMap::new();
+    let mut changed: BTreeMap<&Path, Vec<(usize, &Bodies)>> = BTreeMap::new();
     for (number, change) in mutants.iter().flat_map(|(number, changes)| changes.iter().map(|change| (*number, change)))
     {
         changed.entry(&change.file).or_default().push((number, change));
     }
     let (mut files, mut roots) = (BTreeMap::new(), BTreeSet::new());
     for (file, changes) in changed {
-        let text = joined(&changes).ok_or_else(|| format!("{}: its functions cannot be told apart", file.display()))?;
+        let text = joined(&changes).ok_or_else(|| format!("{}: it changed meanwhile", file.display()))?;
         files.insert(file.to_path_buf(), text);
         roots.insert(root_of(file, &read)?);
     }
@@ -56,36 +77,26 @@ pub(super) fn join(
     Ok(files)
 }
 
-/// The file with every body that differs somewhere in all its variants.
-fn joined(changes: &[(usize, &Change)]) -> Option<String> {
-    let original = &changes.first()?.1.before;
-    let places = bodies(original)?;
-    let mut variants: Vec<String> = vec![String::new(); places.len()];
+/// The file with every body that differs somewhere in all its variants; `None` if it is not the same before all changes.
+fn joined(changes: &[(usize, &Bodies)]) -> Option<String> {
+    let original = &changes.first()?.1.original;
+    let mut variants: BTreeMap<(usize, usize), String> = BTreeMap::new();
     for (number, change) in changes {
-        let theirs = bodies(&change.after)?;
-        if change.before != *original || theirs.len() != places.len() {
+        if change.original != *original {
             return None;
         }
-        for ((place, their), variants) in places.iter().zip(theirs).zip(&mut variants) {
-            let body = &change.after[their];
-            if *body != original[place.clone()] {
-                *variants += &format!("{number} => {body}\n");
-            }
+        for (place, body) in &change.replaced {
+            *variants.entry((place.start, place.end)).or_default() += &format!("{number} => {body}\n");
         }
     }
     let mut text = String::new();
-    let mut end = 0;
-    for (place, variants) in places.iter().zip(variants) {
-        text += &original[end..place.start];
-        let body = &original[place.clone()];
-        if variants.is_empty() {
-            text += body;
-        } else {
-            text += &format!("{{ match crate::{READER}() {{\n{variants}_ => {body}\n}} }}");
-        }
-        end = place.end;
+    let mut done = 0;
+    for ((start, end), variants) in variants {
+        let (around, body) = (&original[done..start], &original[start..end]);
+        text += &format!("{around}{{ match crate::{READER}() {{\n{variants}_ => {body}\n}} }}");
+        done = end;
     }
-    Some(text + &original[end..])
+    Some(text + &original[done..])
 }
 
 /// The root of the crate that `file` belongs to: what is beside or above it and named as such.
@@ -104,12 +115,11 @@ fn reader() -> String {
     )
 }
 
-/// What stands around the bodies.
-fn around(text: &str) -> Option<Vec<&str>> {
-    let bodies = bodies(text)?;
+/// What stands around the bodies: one piece more than there are of these.
+fn around<'a>(text: &'a str, bodies: &[Range<usize>]) -> Vec<&'a str> {
     let starts = std::iter::once(0).chain(bodies.iter().map(|body| body.end));
     let ends = bodies.iter().map(|body| body.start).chain(std::iter::once(text.len()));
-    Some(starts.zip(ends).map(|(start, end)| &text[start..end]).collect())
+    starts.zip(ends).map(|(start, end)| &text[start..end]).collect()
 }
 
 /// Where the bodies are of which another may be taken while the program runs, in their order; `None` if the text is not Rust.
@@ -158,7 +168,7 @@ fn of_function(text: &str, signature: &Signature, body: &Block, found: &mut Vec<
 
 #[cfg(test)]
 mod tests {
-    use super::{Change, bodies, is_of_bodies, join};
+    use super::{Bodies, Change, bodies, join};
     use std::path::Path;
 
     const ROOT: &str = "//! Größe.
@@ -188,6 +198,11 @@ mod inner {
         Change { file: "x/src/a.rs".into(), before: FILE.into(), after: FILE.replace(from, to) }
     }
 
+    /// One of bodies.
+    fn variant(from: &str, to: &str) -> Bodies {
+        Bodies::of(change(from, to)).unwrap()
+    }
+
     fn read(file: &Path) -> Result<String, String> {
         if file == Path::new("x/src/lib.rs") { Ok(ROOT.into()) } else { Err("not there".into()) }
     }
@@ -202,7 +217,7 @@ mod inner {
     #[test]
     fn only_what_changes_nothing_but_bodies_is_joined() {
         for (from, to) in [("3 }", "4 }"), ("{ 5 }", "{ 6 }"), ("'}'", "'{'")] {
-            assert!(is_of_bodies(&change(from, to)), "{from}");
+            assert!(Bodies::of(change(from, to)).is_some(), "{from}");
         }
         for (from, to) in [
             ("a: u8", "a: u16"),
@@ -214,15 +229,15 @@ mod inner {
             ("struct", "fn new() {}\nstruct"),
             ("{ 5 }", "{ 5"),
         ] {
-            assert!(!is_of_bodies(&change(from, to)), "{from}");
+            assert_eq!(Bodies::of(change(from, to)), None, "{from}");
         }
-        assert!(!is_of_bodies(&Change { file: "Cargo.toml".into(), ..change("3 }", "4 }") }));
+        assert_eq!(Bodies::of(Change { file: "Cargo.toml".into(), ..change("3 }", "4 }") }), None);
     }
 
     #[test]
     fn each_body_has_the_variants_of_all_mutants_and_its_own() {
-        let (first, second) = ([change("return 2", "return 9")], [change("3 }", "7 }")]);
-        let third = [change("{ 5 }", "{ 6 }")];
+        let (first, second) = ([variant("return 2", "return 9")], [variant("3 }", "7 }")]);
+        let third = [variant("{ 5 }", "{ 6 }")];
         let files = join(&[(1, &first), (2, &second), (3, &third)], read).unwrap();
         let text = &files[Path::new("x/src/a.rs")];
         for part in [
@@ -241,11 +256,19 @@ mod inner {
     fn a_root_that_a_mutant_changes_is_joined_too() {
         let root =
             Change { file: "x/src/lib.rs".into(), before: ROOT.into(), after: ROOT.replace("{}", "{ loop {} }") };
-        let files = join(&[(4, &[root, change("{ 5 }", "{ 6 }")])], read).unwrap();
+        let files = join(&[(4, &[Bodies::of(root).unwrap(), variant("{ 5 }", "{ 6 }")])], read).unwrap();
         let text = &files[Path::new("x/src/lib.rs")];
         assert!(text.contains("4 => { loop {} }") && text.contains("fn the_mutant_that_runs()"), "{text}");
         assert_eq!(files.len(), 2);
-        let lost = Change { file: "y.rs".into(), ..change("{ 5 }", "{ 6 }") };
+        let lost = Bodies { file: "y.rs".into(), ..variant("{ 5 }", "{ 6 }") };
         assert_eq!(join(&[(1, &[lost])], read).unwrap_err(), "y.rs: there is no root of its crate");
+    }
+
+    #[test]
+    fn what_was_changed_meanwhile_is_not_joined() {
+        let before = variant("{ 5 }", "{ 6 }");
+        let now = Bodies { original: FILE.replace("must", "can"), ..before.clone() };
+        let error = join(&[(1, &[before]), (2, &[now])], read).unwrap_err();
+        assert_eq!(error, "x/src/a.rs: it changed meanwhile");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Mutant,
-    joined::{Change, is_of_bodies, join},
+    joined::{Bodies, join},
     now,
     workshop::{Program, Workshop},
 };
@@ -24,19 +24,20 @@ pub(super) fn build(
     console: &mut Console<'_>,
 ) -> Vec<Built> {
     let mut built: BTreeMap<usize, Built> = BTreeMap::new();
-    let mut changes: BTreeMap<usize, Vec<Change>> = BTreeMap::new();
+    let mut bodies: BTreeMap<usize, Vec<Bodies>> = BTreeMap::new();
     for (place, mutant) in mutants.iter().enumerate() {
         let began = now();
-        match workshop.changes(mutant) {
-            Ok(changed) if changed.iter().all(is_of_bodies) => drop(changes.insert(place, changed)),
-            Ok(_) => (),
+        let changes = workshop.changes(mutant);
+        match changes.map(|changes| changes.into_iter().map(Bodies::of).collect::<Option<Vec<_>>>()) {
+            Ok(Some(changed)) => drop(bodies.insert(place, changed)),
+            Ok(None) => (),
             Err(error) => {
                 let failed = Built { program: Err(error), seconds: began.elapsed().as_secs_f64() };
                 built.insert(place, failed);
             }
         }
     }
-    let mut groups = vec![changes.keys().copied().collect::<Vec<_>>()];
+    let mut groups = vec![bodies.keys().copied().collect::<Vec<_>>()];
     while let Some(group) = groups.pop() {
         // One by itself is built as it is.
         if group.len() < 2 {
@@ -44,7 +45,7 @@ pub(super) fn build(
         }
         let began = now();
         let scopes: BTreeSet<&str> = group.iter().map(|place| mutants[*place].scope.as_str()).collect();
-        match build_joined(workshop, &group, &changes, scopes.intersection(small).copied().collect()) {
+        match build_joined(workshop, &group, &bodies, scopes.intersection(small).copied().collect()) {
             Ok(program) => {
                 let seconds = began.elapsed().as_secs_f64();
                 let _ = writeln!(console.err, "{} mutants are one program, built in {seconds:.1} s", group.len());
@@ -77,11 +78,11 @@ fn number(place: usize) -> usize {
 fn build_joined(
     workshop: &Workshop,
     group: &[usize],
-    changes: &BTreeMap<usize, Vec<Change>>,
+    bodies: &BTreeMap<usize, Vec<Bodies>>,
     scopes: Vec<&str>,
 ) -> Result<Program, String> {
-    let members: Vec<(usize, &[Change])> =
-        group.iter().map(|place| (number(*place), changes[place].as_slice())).collect();
+    let members: Vec<(usize, &[Bodies])> =
+        group.iter().map(|place| (number(*place), bodies[place].as_slice())).collect();
     let files = join(&members, |file| workshop.read(file))?;
     let program = workshop.make_joined(&files, number(group[0]))?;
     let original = Program { number: 0, ..program.clone() };
