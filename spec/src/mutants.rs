@@ -10,6 +10,7 @@ mod joined;
 mod matrix;
 mod patch;
 mod programs;
+mod sources;
 mod workshop;
 
 pub use matrix::{BEGIN, END, Row, Seconds};

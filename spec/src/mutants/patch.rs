@@ -3,7 +3,7 @@
 use crate::cli::{ScopeInfo, unknown};
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 /// Where the mutants are, below the workspace.
@@ -28,6 +28,8 @@ pub struct Mutant {
     pub alone: bool,
     /// The file.
     pub file: PathBuf,
+    /// The files that its diff speaks of, as seen from the workspace.
+    pub changed: Vec<PathBuf>,
 }
 
 /// A mutant's name, whether it was given with or without its directory and extension.
@@ -93,7 +95,20 @@ fn parse(text: &str, shown: &str, file: &Path, scopes: &[ScopeInfo]) -> Result<M
         let known: Vec<&str> = scopes.iter().map(|scope| scope.name.as_str()).collect();
         return Err(format!("{shown}: {}", unknown("scope", &scope, &known, "`check --list`")));
     }
-    Ok(Mutant { name: plain(shown).into(), description, from, scope, property, alone, file: file.into() })
+    let (name, changed) = (plain(shown).into(), changed(text));
+    Ok(Mutant { name, description, from, scope, property, alone, file: file.into(), changed })
+}
+
+/// The files that a diff takes from and those that it makes, none outside.
+fn changed(diff: &str) -> Vec<PathBuf> {
+    let name = |line| ["--- a/", "+++ b/", "rename from "].iter().find_map(|start| str::strip_prefix(line, start));
+    let inside = |file: &PathBuf| file.components().all(|part| matches!(part, Component::Normal(_)));
+    // A time may follow a tab.
+    let names = diff.lines().filter_map(name).map(|name| name.split('\t').next().unwrap_or(name));
+    let mut files: Vec<PathBuf> = names.map(PathBuf::from).filter(inside).collect();
+    files.sort();
+    files.dedup();
+    files
 }
 
 fn list() -> String {
@@ -102,7 +117,7 @@ fn list() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse, plain};
+    use super::{changed, parse, plain};
     use crate::cli::ScopeInfo;
     use std::path::Path;
 
@@ -121,6 +136,13 @@ mod tests {
         assert!(!mutant.alone);
         let mutant = parsed(&GOOD.replace("promises-kept", "agreement, alone")).unwrap();
         assert_eq!((mutant.property.as_str(), mutant.alone), ("agreement", true));
+    }
+
+    #[test]
+    fn a_diff_speaks_of_what_it_changes_adds_removes_and_renames() {
+        let diff = "--- a/x/changed.rs\t2026-01-01\n+++ b/x/changed.rs\n--- /dev/null\n+++ b/added\n--- a/removed\n+++ /dev/null\n\
+            rename from old\nrename to new\n--- a/../outside\n+++ b//outside\n-- a/x\n";
+        assert_eq!(changed(diff), ["added", "old", "removed", "x/changed.rs"].map(std::path::PathBuf::from));
     }
 
     #[test]

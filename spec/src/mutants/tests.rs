@@ -14,6 +14,7 @@ fn mutant(name: &str) -> Mutant {
         property: "agreement".into(),
         alone: false,
         file: "x.patch".into(),
+        changed: vec![],
     }
 }
 

@@ -5,11 +5,11 @@
 use super::{
     Mutant,
     joined::{Change, SWITCH},
+    sources::{copy, differing, empty, mirror},
 };
 use crate::report::RunReport;
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    ffi::OsString,
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
@@ -19,6 +19,8 @@ use std::{
 
 const COPY: &str = "target/mutants/work";
 const BUILD: &str = "target/mutants/build";
+/// Where a patch is tried on the few files that it speaks of: to compare whole copies for each takes long.
+const TRIED: &str = "target/mutants/tried";
 /// Time that a scope is given to refute a mutant.
 const CHECK_SECONDS: u64 = 180;
 /// What a check that does not heed its limit is given on top.
@@ -31,6 +33,7 @@ pub(super) struct Workshop {
     root: PathBuf,
     copy: PathBuf,
     build: PathBuf,
+    tried: PathBuf,
 }
 
 /// A check that is a mutant's when the switch says `number`; one that was built alone does not heed it.
@@ -54,7 +57,8 @@ impl Workshop {
                 .and_then(|()| fs::canonicalize(&path))
                 .map_err(|e| format!("cannot make {directory}: {e}"))
         };
-        let workshop = Workshop { root: root.to_path_buf(), copy: make(COPY)?, build: make(BUILD)? };
+        let (copy, build, tried) = (make(COPY)?, make(BUILD)?, make(TRIED)?);
+        let workshop = Workshop { root: root.to_path_buf(), copy, build, tried };
         workshop.restore()?;
         Ok(workshop)
     }
@@ -66,16 +70,20 @@ impl Workshop {
 
     /// What a mutant changes; never nothing.
     pub(super) fn changes(&self, mutant: &Mutant) -> Result<Vec<Change>, String> {
-        self.restore()?;
-        self.apply(mutant)?;
-        let failed = |error| format!("cannot compare the copy: {error}");
+        let failed = |error| format!("cannot try it in {TRIED}: {error}");
+        let (before, after) = (self.tried.join("before"), self.tried.join("after"));
+        for place in [&before, &after] {
+            empty(place).map_err(failed)?;
+            mutant.changed.iter().try_for_each(|file| copy(&self.root, place, file)).map_err(failed)?;
+        }
+        self.apply(mutant, &after)?;
         let read = |directory: &Path, file: &Path| match fs::read_to_string(directory.join(file)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
             text => text,
         };
         let mut changes = Vec::new();
-        for file in differing(&self.root, &self.copy).map_err(failed)? {
-            let (before, after) = (read(&self.root, &file).map_err(failed)?, read(&self.copy, &file).map_err(failed)?);
+        for file in differing(&before, &after).map_err(failed)? {
+            let (before, after) = (read(&before, &file).map_err(failed)?, read(&after, &file).map_err(failed)?);
             changes.push(Change { file, before, after });
         }
         if changes.is_empty() { Err(format!("{} changes nothing", shown(mutant))) } else { Ok(changes) }
@@ -84,7 +92,7 @@ impl Workshop {
     /// Builds a mutant's check, which is one by itself, kept as `number`.
     pub(super) fn make(&self, mutant: &Mutant, number: usize) -> Result<Program, String> {
         self.restore()?;
-        self.apply(mutant)?;
+        self.apply(mutant, &self.copy)?;
         self.build(number)
     }
 
@@ -106,20 +114,20 @@ impl Workshop {
         mirror(&self.root, &self.copy, true).map_err(|error| format!("cannot copy the workspace to {COPY}: {error}"))
     }
 
-    /// Applies a mutant's patch to the copy.
-    fn apply(&self, mutant: &Mutant) -> Result<(), String> {
+    /// Applies a mutant's patch to what is in a directory.
+    fn apply(&self, mutant: &Mutant, directory: &Path) -> Result<(), String> {
         let file = fs::canonicalize(&mutant.file).map_err(|error| format!("cannot read its patch: {error}"))?;
         let mut git = Command::new("git");
-        git.args(["apply", "--whitespace=nowarn"]).arg(&file);
-        // Outside any repository, or git would take the paths for those of the repository around the copy, and skip them.
-        git.env("GIT_CEILING_DIRECTORIES", self.copy.parent().unwrap_or(&self.copy))
+        git.args(["apply", "--whitespace=nowarn"]).arg(&file).current_dir(directory);
+        // Outside any repository, or git would take the paths for those of the repository around the directory, and skip them.
+        git.env("GIT_CEILING_DIRECTORIES", directory.parent().unwrap_or(directory))
             .env_remove("GIT_DIR")
             .env_remove("GIT_WORK_TREE");
-        let ended = match self.run(&mut git, "git", 60) {
+        let ended = match run(&mut git, "git", 60) {
             Err(error) if error.contains("not found") || error.contains("No such file") => {
                 let mut patch = Command::new("patch");
-                patch.args(["-p1", "--batch", "--forward", "--fuzz=0", "-i"]).arg(&file);
-                self.run(&mut patch, "patch", 60)?
+                patch.args(["-p1", "--batch", "--forward", "--fuzz=0", "-i"]).arg(&file).current_dir(directory);
+                run(&mut patch, "patch", 60)?
             }
             ended => ended?,
         };
@@ -136,7 +144,8 @@ impl Workshop {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo
             .args(["build", "--quiet", "--locked", "--package", "paxos-spec", "--bin", "check", "--target-dir"])
-            .arg(&self.build);
+            .arg(&self.build)
+            .current_dir(&self.copy);
         // Nobody looks at a mutant in a debugger; optimising across the parts of a crate takes more time than it saves here; and the next build
         // differs from this one in a function.
         cargo
@@ -144,7 +153,7 @@ impl Workshop {
             .env("CARGO_PROFILE_DEV_DEBUG", "none")
             .env("CARGO_PROFILE_DEV_LTO", "off")
             .env("CARGO_TERM_COLOR", "never");
-        let ended = self.run(&mut cargo, "cargo", BUILD_SECONDS)?;
+        let ended = run(&mut cargo, "cargo", BUILD_SECONDS)?;
         if !ended.status.success() {
             return Err(format!("does not build: {}", said(&ended.stderr, "error")));
         }
@@ -171,6 +180,7 @@ impl Workshop {
             _ => (),
         }
         let mut check = Command::new(&program.path);
+        check.current_dir(&self.copy);
         check.env(SWITCH, program.number.to_string());
         check.args(scopes).arg("--json").arg(&report).args(["--seconds", &CHECK_SECONDS.to_string()]);
         check.args(["--shortening-seconds", &SHORTENING_SECONDS.to_string()]);
@@ -180,7 +190,7 @@ impl Workshop {
         if !reductions {
             check.arg("--no-reductions");
         }
-        let ended = self.run(&mut check, "the check", CHECK_SECONDS + GRACE_SECONDS)?;
+        let ended = run(&mut check, "the check", CHECK_SECONDS + GRACE_SECONDS)?;
         let text = fs::read_to_string(&report).map_err(|_| {
             format!("the check wrote no report ({}): {}", ended.status, said(&ended.stderr, "panicked"))
         })?;
@@ -192,29 +202,29 @@ impl Workshop {
             Err(format!("the check's report says {}, but it ended with {}", run.exit_status, ended.status))
         }
     }
+}
 
-    /// Runs a program in the copy, and ends it when its time is up.
-    fn run(&self, command: &mut Command, name: &str, limit_seconds: u64) -> Result<Ended, String> {
-        let command = command.current_dir(&self.copy).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| format!("cannot run {name}: {error}"))?;
-        let (sender, output) = mpsc::channel();
-        let stderr = child.stderr.take();
-        // The pipe closes when the program ends: that is awaited, since a child cannot be awaited with a limit.
-        std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            if let Some(mut pipe) = stderr {
-                let _ = io::Read::read_to_end(&mut pipe, &mut bytes);
-            }
-            let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
-        });
-        let Ok(stderr) = output.recv_timeout(Duration::from_secs(limit_seconds)) else {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(format!("{name} did not end within {limit_seconds} s"));
-        };
-        let status = child.wait().map_err(|error| format!("cannot wait for {name}: {error}"))?;
-        Ok(Ended { status, stderr })
-    }
+/// Runs a program, and ends it when its time is up.
+fn run(command: &mut Command, name: &str, limit_seconds: u64) -> Result<Ended, String> {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| format!("cannot run {name}: {error}"))?;
+    let (sender, output) = mpsc::channel();
+    let stderr = child.stderr.take();
+    // The pipe closes when the program ends: that is awaited, since a child cannot be awaited with a limit.
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = stderr {
+            let _ = io::Read::read_to_end(&mut pipe, &mut bytes);
+        }
+        let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
+    });
+    let Ok(stderr) = output.recv_timeout(Duration::from_secs(limit_seconds)) else {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(format!("{name} did not end within {limit_seconds} s"));
+    };
+    let status = child.wait().map_err(|error| format!("cannot wait for {name}: {error}"))?;
+    Ok(Ended { status, stderr })
 }
 
 /// The first line of `stderr` that has `word`, or else its last line.
@@ -223,107 +233,52 @@ fn said(stderr: &str, word: &str) -> String {
     line.unwrap_or("it does not say why").trim().to_string()
 }
 
-/// Whether an entry of the workspace's root is part of the sources.
-fn is_source(name: &str) -> bool {
-    !matches!(name, "target" | "data") && (!name.starts_with('.') || name == ".cargo")
-}
-
-fn entries(directory: &Path, top: bool) -> io::Result<BTreeSet<OsString>> {
-    let mut names = BTreeSet::new();
-    for entry in fs::read_dir(directory)? {
-        let name = entry?.file_name();
-        if !top || is_source(&name.to_string_lossy()) {
-            names.insert(name);
-        }
-    }
-    Ok(names)
-}
-
-/// Makes `to` equal to `from`, writing only what differs.
-fn mirror(from: &Path, to: &Path, top: bool) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    let wanted = entries(from, top)?;
-    for name in entries(to, top)?.difference(&wanted) {
-        remove(&to.join(name))?;
-    }
-    for name in &wanted {
-        let (source, place) = (from.join(name), to.join(name));
-        if source.is_dir() {
-            if place.is_file() {
-                remove(&place)?;
-            }
-            mirror(&source, &place, false)?;
-        } else if source.is_file() {
-            if place.is_dir() {
-                remove(&place)?;
-            }
-            let content = fs::read(&source)?;
-            if fs::read(&place).ok().as_ref() != Some(&content) {
-                fs::write(&place, content)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The files, as seen from the root, in which the sources of two copies differ, or which only one of them has.
-fn differing(one: &Path, other: &Path) -> io::Result<Vec<PathBuf>> {
-    fn compare(one: &Path, other: &Path, at: &Path, top: bool, found: &mut Vec<PathBuf>) -> io::Result<()> {
-        let names = |directory: &Path| if directory.is_dir() { entries(directory, top) } else { Ok(BTreeSet::new()) };
-        for name in names(&one.join(at))?.union(&names(&other.join(at))?) {
-            let place = at.join(name);
-            let (a, b) = (one.join(&place), other.join(&place));
-            if a.is_dir() || b.is_dir() {
-                compare(one, other, &place, false, found)?;
-            } else if fs::read(&a).ok() != fs::read(&b).ok() {
-                found.push(place);
-            }
-        }
-        Ok(())
-    }
-    let mut found = Vec::new();
-    compare(one, other, Path::new(""), true, &mut found)?;
-    Ok(found)
-}
-
 /// A mutant's file, for people.
 fn shown(mutant: &Mutant) -> String {
     format!("{}/{}.patch", super::DIRECTORY, mutant.name)
 }
 
-fn remove(path: &Path) -> io::Result<()> {
-    if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{differing, mirror, said};
-    use std::{fs, path::PathBuf};
+    use super::{super::patch, Change, Mutant, Workshop, said};
+    use crate::cli::ScopeInfo;
+    use std::fs;
 
     #[test]
-    fn the_copy_is_restored_and_what_is_equal_is_not_touched() {
-        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        for file in ["Cargo.toml", "model/src/lib.rs", "target/x", ".git/x", "data/x", "model/target/kept"] {
-            let path = from.path().join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, file).unwrap();
+    fn a_patch_changes_adds_removes_and_renames_files() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |file: &str, text: &str| fs::write(root.path().join(file), text).unwrap();
+        for directory in ["src", "spec/mutants"] {
+            fs::create_dir_all(root.path().join(directory)).unwrap();
         }
-        mirror(from.path(), to.path(), true).unwrap();
-        assert!(!["target", ".git", "data"].iter().any(|name| to.path().join(name).exists()));
-        assert_eq!(differing(from.path(), to.path()).unwrap(), Vec::<PathBuf>::new());
-        let time = |file: &str| fs::metadata(to.path().join(file)).unwrap().modified().unwrap();
-        let before = time("Cargo.toml");
-
-        fs::write(to.path().join("model/src/lib.rs"), "changed").unwrap();
-        fs::write(to.path().join("model/src/lib.rs.orig"), "left by patch").unwrap();
-        fs::create_dir(to.path().join("target")).unwrap();
-        let changed = ["model/src/lib.rs", "model/src/lib.rs.orig"].map(PathBuf::from);
-        assert_eq!(differing(from.path(), to.path()).unwrap(), changed);
-        mirror(from.path(), to.path(), true).unwrap();
-        assert_eq!(differing(from.path(), to.path()).unwrap(), Vec::<PathBuf>::new());
-        assert_eq!(fs::read_to_string(to.path().join("model/src/lib.rs")).unwrap(), "model/src/lib.rs");
-        assert_eq!(time("Cargo.toml"), before);
-        assert!(to.path().join("target").exists(), "what the copy built stays");
+        for file in ["src/a", "src/gone", "src/old", "src/other"] {
+            put(file, "1\n");
+        }
+        put(
+            "spec/mutants/bug.patch",
+            "Mutant: m\nFrom: f\nScope: one-slot\nProperty: p\n\n\
+            --- a/src/a\n+++ b/src/a\n@@ -1 +1 @@\n-1\n+2\n\
+            --- /dev/null\n+++ b/src/deep/new\n@@ -0,0 +1 @@\n+3\n\
+            --- a/src/gone\n+++ /dev/null\n@@ -1 +0,0 @@\n-1\n\
+            diff --git a/src/old b/src/moved\nsimilarity index 100%\nrename from src/old\nrename to src/moved\n",
+        );
+        let scope = ScopeInfo { name: "one-slot".into(), description: "d".into(), default: true, small: true };
+        let bug = patch::read_all(root.path(), &[scope]).unwrap().remove(0);
+        let workshop = Workshop::open(root.path()).unwrap();
+        let changes = [
+            ("src/a", "1\n", "2\n"),
+            ("src/deep/new", "", "3\n"),
+            ("src/gone", "1\n", ""),
+            ("src/moved", "", "1\n"),
+            ("src/old", "1\n", ""),
+        ]
+        .map(|(file, before, after)| Change { file: file.into(), before: before.into(), after: after.into() });
+        assert_eq!(workshop.changes(&bug).unwrap(), changes);
+        // A file that is not known to be changed is missed aloud; and nothing is left of what was tried before.
+        let less = Mutant { changed: vec!["src/a".into(), "src/gone".into()], ..bug.clone() };
+        let error = workshop.changes(&less).unwrap_err();
+        assert!(error.starts_with("spec/mutants/bug.patch does not apply: error: src/old"), "{error}");
+        assert_eq!(workshop.changes(&bug).unwrap(), changes);
     }
 
     #[test]
