@@ -3,7 +3,7 @@ use crate::{
     cli::{self, Catalogue, Console, Exhibit, RunOptions, ScopeInfo, ScopeRun, SimulateOptions},
     report::{CounterexampleSummary, RunReport, Totals, Verdict, progress::Progress, samples},
 };
-use std::{fs, net::SocketAddr, path::Path};
+use std::{env::consts::EXE_SUFFIX, fs, net::SocketAddr, path::Path};
 
 fn mutant(name: &str) -> Mutant {
     Mutant {
@@ -146,6 +146,14 @@ impl Catalogue for Scopes {
     }
 }
 
+/// The names of what is in a directory.
+fn files(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
 fn mutants(root: &Path, arguments: &[&str]) -> (u8, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut console = Console { root, out: &mut out, err: &mut err, out_is_terminal: false, err_is_terminal: false };
@@ -180,7 +188,10 @@ fn a_toy_workspace_goes_through_the_whole_run() {
     }
     let copied = || fs::read_to_string(root.path().join("target/mutants/work/spec/src/model.rs")).unwrap();
     assert_eq!(copied(), format!("{RIGHT}{SEEN}{FIXED}"), "the copy is restored");
+    let checks = || files(&root.path().join("target/mutants/checks"));
+    assert!(checks().len() > 2, "{:?}", checks());
     assert_eq!(mutants(root.path(), &["killed"]).0, 0);
+    assert_eq!(checks(), [format!("check-1{EXE_SUFFIX}"), "report-1.json".into()], "the others are of the run before");
 
     assert_eq!(mutants(root.path(), &["--write"]).0, 1);
     let readme = || fs::read_to_string(root.path().join("spec/README.md")).unwrap();

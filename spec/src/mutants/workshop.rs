@@ -19,6 +19,8 @@ use std::{
 
 const COPY: &str = "target/mutants/work";
 const BUILD: &str = "target/mutants/build";
+/// The programs of a run and their reports, kept until the next begins.
+const CHECKS: &str = "target/mutants/checks";
 /// Where a patch is tried on the few files that it speaks of: to compare whole copies for each takes long.
 const TRIED: &str = "target/mutants/tried";
 /// Time that a scope is given to refute a mutant.
@@ -33,6 +35,7 @@ pub(super) struct Workshop {
     root: PathBuf,
     copy: PathBuf,
     build: PathBuf,
+    checks: PathBuf,
     tried: PathBuf,
 }
 
@@ -49,7 +52,7 @@ struct Ended {
 }
 
 impl Workshop {
-    /// Makes the copy, or brings it up to date.
+    /// Makes the copy, or brings it up to date, and removes what the run before kept.
     pub(super) fn open(root: &Path) -> Result<Workshop, String> {
         let make = |directory: &str| {
             let path = root.join(directory);
@@ -57,8 +60,9 @@ impl Workshop {
                 .and_then(|()| fs::canonicalize(&path))
                 .map_err(|e| format!("cannot make {directory}: {e}"))
         };
-        let (copy, build, tried) = (make(COPY)?, make(BUILD)?, make(TRIED)?);
-        let workshop = Workshop { root: root.to_path_buf(), copy, build, tried };
+        let (copy, build, checks, tried) = (make(COPY)?, make(BUILD)?, make(CHECKS)?, make(TRIED)?);
+        empty(&checks).map_err(|error| format!("cannot empty {CHECKS}: {error}"))?;
+        let workshop = Workshop { root: root.to_path_buf(), copy, build, checks, tried };
         workshop.restore()?;
         Ok(workshop)
     }
@@ -158,7 +162,7 @@ impl Workshop {
             return Err(format!("does not build: {}", said(&ended.stderr, "error")));
         }
         let suffix = std::env::consts::EXE_SUFFIX;
-        let path = self.build.join(format!("check-{number}{suffix}"));
+        let path = self.checks.join(format!("check-{number}{suffix}"));
         fs::copy(self.build.join("debug").join(format!("check{suffix}")), &path)
             .map_err(|error| format!("cannot copy the check: {error}"))?;
         Ok(Program { path, number })
@@ -172,7 +176,7 @@ impl Workshop {
         property: Option<&String>,
         reductions: bool,
     ) -> Result<RunReport, String> {
-        let report = self.build.join(format!("report-{}.json", program.number));
+        let report = self.checks.join(format!("report-{}.json", program.number));
         match fs::remove_file(&report) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(format!("cannot remove an old report: {error}"));
