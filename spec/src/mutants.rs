@@ -21,7 +21,6 @@ use crate::{
     report::{RunReport, Verdict, files},
 };
 use std::{
-    collections::BTreeSet,
     fs,
     path::Path,
     sync::{
@@ -55,10 +54,11 @@ pub(crate) fn run(
         matrix::replaced(&read(&readme)?, "")?;
         files::ensure_writable(&readme)?;
     }
+    let small: Vec<&str> = scopes.iter().filter(|scope| scope.small).map(|scope| scope.name.as_str()).collect();
+    let control = control(&chosen, &small).ok_or("no scope is small: programs without a mutant cannot be checked")?;
     let workshop = Workshop::open(console.root)?;
     let began = now();
-    let small: BTreeSet<&str> = scopes.iter().filter(|scope| scope.small).map(|scope| scope.name.as_str()).collect();
-    let built = programs::build(&workshop, &chosen, &small, console);
+    let built = programs::build(&workshop, &chosen, &control, console)?;
     workshop.close()?;
     let mut rows: Vec<Option<Row>> = chosen.iter().map(|_| None).collect();
     let next = AtomicUsize::new(0);
@@ -72,7 +72,7 @@ pub(crate) fn run(
                 loop {
                     let place = next.fetch_add(1, Ordering::Relaxed);
                     let Some((mutant, built)) = chosen.get(place).zip(built.get(place)) else { return };
-                    let small = small.contains(mutant.scope.as_str());
+                    let small = small.contains(&mutant.scope.as_str());
                     let mut row = Row::new(mutant);
                     row.seconds.build = built.seconds;
                     let program = built.program.as_ref().map_err(String::clone);
@@ -115,6 +115,14 @@ fn choose<'a>(mutants: &'a [Mutant], names: &[String]) -> Result<Vec<&'a Mutant>
         return Err(unknown("mutant", name, &known, DIRECTORY));
     }
     Ok(mutants.iter().filter(|mutant| names.iter().any(|name| patch::plain(name) == mutant.name)).collect())
+}
+
+/// The scopes in which a program has to find nothing wrong without a mutant: those of `small` that a mutant names, and the first in any case, since
+/// they may all name others.
+fn control<'a>(mutants: &[&Mutant], small: &[&'a str]) -> Option<Vec<&'a str>> {
+    let (first, others) = small.split_first()?;
+    let named = others.iter().filter(|name| mutants.iter().any(|mutant| mutant.scope == **name));
+    Some(std::iter::once(first).chain(named).copied().collect())
 }
 
 /// Checks one mutant, whose check is `program`. The error says why it does not count as refuted.

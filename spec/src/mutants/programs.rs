@@ -7,7 +7,7 @@ use super::{
     workshop::{Program, Workshop},
 };
 use crate::cli::Console;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{cell::LazyCell, collections::BTreeMap};
 
 /// A mutant's program, or in one line why there is none.
 pub(super) struct Built {
@@ -16,13 +16,14 @@ pub(super) struct Built {
     pub(super) seconds: f64,
 }
 
-/// Builds all mutants, and returns what came of each, in their order; `small` are the names of scopes.
+/// Builds all mutants, and returns what came of each, in their order. A program of many has to find nothing wrong in the scopes `control`, without any
+/// of them. The error, one line, is for what is no mutant's fault.
 pub(super) fn build(
     workshop: &Workshop,
     mutants: &[&Mutant],
-    small: &BTreeSet<&str>,
+    control: &[&str],
     console: &mut Console<'_>,
-) -> Vec<Built> {
+) -> Result<Vec<Built>, String> {
     let mut built: BTreeMap<usize, Built> = BTreeMap::new();
     let mut bodies: BTreeMap<usize, Vec<Bodies>> = BTreeMap::new();
     for (place, mutant) in mutants.iter().enumerate() {
@@ -37,6 +38,12 @@ pub(super) fn build(
             }
         }
     }
+    // Asked once, when a build fails first: what fails without any mutant would fail with each of them.
+    let original = LazyCell::new(|| {
+        let program = workshop.make_original();
+        let right = program.and_then(|program| ensure_right(workshop, &program, control));
+        right.map_err(|error| format!("no mutant is at fault: {error}"))
+    });
     let mut groups = vec![bodies.keys().copied().collect::<Vec<_>>()];
     while let Some(group) = groups.pop() {
         // One by itself is built as it is.
@@ -44,8 +51,7 @@ pub(super) fn build(
             continue;
         }
         let began = now();
-        let scopes: BTreeSet<&str> = group.iter().map(|place| mutants[*place].scope.as_str()).collect();
-        match build_joined(workshop, &group, &bodies, scopes.intersection(small).copied().collect()) {
+        match build_joined(workshop, &group, &bodies, control) {
             Ok(program) => {
                 let seconds = began.elapsed().as_secs_f64();
                 let _ = writeln!(console.err, "{} mutants are one program, built in {seconds:.1} s", group.len());
@@ -55,18 +61,26 @@ pub(super) fn build(
             }
             // One of them does not build, or not beside the others: the halves do, or tell which.
             Err(error) => {
+                original.clone()?;
                 let _ = writeln!(console.err, "{} mutants are not one program: {error}", group.len());
                 let (first, second) = group.split_at(group.len() / 2);
                 groups.extend([first.to_vec(), second.to_vec()]);
             }
         }
     }
-    let alone = |place: usize| {
+    for (place, mutant) in mutants.iter().enumerate() {
+        if built.contains_key(&place) {
+            continue;
+        }
         let began = now();
-        let program = workshop.make(mutants[place], number(place));
-        Built { program, seconds: began.elapsed().as_secs_f64() }
-    };
-    (0..mutants.len()).map(|place| built.remove(&place).unwrap_or_else(|| alone(place))).collect()
+        let program = workshop.make(mutant, number(place));
+        let seconds = began.elapsed().as_secs_f64();
+        if program.is_err() {
+            original.clone()?;
+        }
+        built.insert(place, Built { program, seconds });
+    }
+    Ok(built.into_values().collect())
 }
 
 /// The number of the mutant at `place` for the switch, which says nothing by 0.
@@ -74,18 +88,26 @@ fn number(place: usize) -> usize {
     place + 1
 }
 
-/// Builds one program for the mutants of `group`, which without any of them has to find nothing wrong in `scopes`.
+/// Builds one program for the mutants of `group`.
 fn build_joined(
     workshop: &Workshop,
     group: &[usize],
     bodies: &BTreeMap<usize, Vec<Bodies>>,
-    scopes: Vec<&str>,
+    control: &[&str],
 ) -> Result<Program, String> {
     let members: Vec<(usize, &[Bodies])> =
         group.iter().map(|place| (number(*place), bodies[place].as_slice())).collect();
     let files = join(&members, |file| workshop.read(file))?;
     let program = workshop.make_joined(&files, number(group[0]))?;
-    let original = Program { number: 0, ..program.clone() };
-    let status = if scopes.is_empty() { 0 } else { workshop.check(&original, &scopes, None, true)?.exit_status };
-    if status == 0 { Ok(program) } else { Err(format!("without a mutant, the check ends with {status}")) }
+    ensure_right(workshop, &Program { number: 0, ..program.clone() }, control)?;
+    Ok(program)
+}
+
+/// That a program without a mutant finds nothing wrong in the scopes `control`.
+fn ensure_right(workshop: &Workshop, program: &Program, control: &[&str]) -> Result<(), String> {
+    let failed = |error| format!("without a mutant, {error}");
+    match workshop.check(program, control, None, true).map_err(failed)?.exit_status {
+        0 => Ok(()),
+        status => Err(failed(format!("`check {}` ends with {status}", control.join(" ")))),
+    }
 }

@@ -1,4 +1,4 @@
-use super::{Mutant, choose, judge};
+use super::{Mutant, choose, control, judge};
 use crate::{
     cli::{self, Catalogue, Console, Exhibit, RunOptions, ScopeInfo, ScopeRun, SimulateOptions},
     report::{CounterexampleSummary, RunReport, Totals, Verdict, progress::Progress, samples},
@@ -59,6 +59,16 @@ fn mutants_are_chosen_by_name_and_unknown_ones_answered_with_the_nearest() {
     assert!(error.starts_with("there is no mutant `forgets-promis`; nearest is `forgets-promise`"), "{error}");
 }
 
+#[test]
+fn programs_are_checked_without_a_mutant_whatever_scopes_mutants_name() {
+    let small = ["first", "one-slot", "unnamed"];
+    let mut large = mutant("b");
+    large.scope = "large".into();
+    assert_eq!(control(&[&large], &small), Some(vec!["first"]));
+    assert_eq!(control(&[&mutant("a"), &large, &mutant("c")], &small), Some(vec!["first", "one-slot"]));
+    assert_eq!(control(&[&large], &[]), None);
+}
+
 const RIGHT: &str = "pub fn right() -> bool { true }\n";
 const SEEN: &str = "pub fn seen_reduced() -> bool { true }\n";
 const FIXED: &str = "pub const FIXED: bool = true;\n";
@@ -84,9 +94,12 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     assert_eq!(arguments[1..3], ["one-slot", "--json"]);
     let reduced = !arguments.contains(&"--no-reductions".to_string());
-    let found = !(model::right() && model::FIXED) && (model::seen_reduced() || !reduced);
+    let is_there = |file: &str| std::path::Path::new(file).exists();
+    let joined = include_str!("model.rs").contains("match");
+    let wrong = is_there("wrong") || joined && is_there("wrong-if-joined");
+    let found = wrong || !(model::right() && model::FIXED) && (model::seen_reduced() || !reduced);
     std::fs::copy(if found { "violated.json" } else { "holds.json" }, &arguments[3]).unwrap();
-    std::process::exit(i32::from(found || std::path::Path::new("wrong").exists()));
+    std::process::exit(i32::from(found));
 }
 "#,
     );
@@ -169,7 +182,7 @@ fn a_toy_workspace_goes_through_the_whole_run() {
     let (status, out, err) = mutants(root.path(), &[]);
     assert_eq!(status, 1, "{out}{err}");
     for line in [
-        "garbled: FAILED: does not build: error[E0425]",
+        "garbled: FAILED: the check does not build: spec/src/model.rs:1:26: error[E0425]",
         "idle: FAILED: survived: its scope was exhausted",
         "masked: FAILED: survived: its scope was exhausted",
         "stale: FAILED: spec/mutants/stale.patch does not apply: error: ",
@@ -178,8 +191,8 @@ fn a_toy_workspace_goes_through_the_whole_run() {
         assert!(out.contains(line), "`{line}` is not in {out}");
     }
     for line in [
-        "4 mutants are not one program: does not build: error[E0425]",
-        "2 mutants are not one program: does not build: error[E0425]",
+        "4 mutants are not one program: the check does not build: spec/src/model.rs:",
+        "2 mutants are not one program: the check does not build: spec/src/model.rs:",
         "2 mutants are one program, built in ",
         "killed: refuted by agreement in 6 steps",
         "fixed: refuted by agreement in 6 steps",
@@ -202,20 +215,38 @@ fn a_toy_workspace_goes_through_the_whole_run() {
     assert_eq!(mutants(root.path(), &["--write"]).0, 0);
     assert!(readme().contains("| `killed` | wrong | `agreement` | `one-slot` | 6 | 4,408 | 4,408 |"), "{}", readme());
 
-    // A joined program has to find nothing wrong without a mutant, and its status to be that of its report.
+    // A joined program has to find nothing wrong without a mutant.
     toy(root.path());
-    fs::write(root.path().join("holds.json"), toy_report(Verdict::Violated)).unwrap();
-    fs::write(root.path().join("wrong"), "").unwrap();
+    fs::write(root.path().join("wrong-if-joined"), "").unwrap();
     let (_, _, err) = mutants(root.path(), &["killed", "masked"]);
-    assert!(err.contains("2 mutants are not one program: without a mutant, the check ends with 1"), "{err}");
+    assert!(err.contains("2 mutants are not one program: without a mutant, `check one-slot` ends with 1"), "{err}");
     assert!(err.contains("killed: refuted by agreement in 6 steps"), "{err}");
-    fs::remove_file(root.path().join("wrong")).unwrap();
-    let (_, _, err) = mutants(root.path(), &["killed", "masked"]);
-    let differs = "2 mutants are not one program: the check's report says 1, but it ended with exit status: 0";
-    assert!(err.contains(differs), "{err}");
 
     fs::write(root.path().join("spec/mutants/malformed.patch"), "Mutant: x\n--- a\n").unwrap();
     let (status, _, err) = mutants(root.path(), &[]);
     assert_eq!((status, err.lines().count()), (2, 1), "{err}");
     assert!(err.starts_with("check: spec/mutants/malformed.patch: no `From:` before the diff"), "{err}");
+}
+
+#[test]
+fn what_is_no_mutants_fault_ends_the_run_at_once() {
+    let root = tempfile::tempdir().unwrap();
+    let put = |file: &str, text: &str| fs::write(root.path().join(file), text).unwrap();
+    let ended = |names: &[&str], expected: &str| {
+        let (status, out, err) = mutants(root.path(), names);
+        assert_eq!((status, out.as_str(), err.lines().count()), (2, "", 1), "{out}{err}");
+        assert!(err.starts_with(&format!("check: no mutant is at fault: {expected}")), "{err}");
+    };
+    toy(root.path());
+    put("wrong", "");
+    ended(&["killed", "idle"], "without a mutant, `check one-slot` ends with 1");
+    fs::remove_file(root.path().join("wrong")).unwrap();
+    put("holds.json", &toy_report(Verdict::Violated));
+    ended(&["killed", "idle"], "without a mutant, the check's report says 1, but it ended with exit status: 0");
+    put("spec/src/main.rs", "fn main() { mod }");
+    ended(&["killed", "idle"], "the check does not build: spec/src/main.rs:1:");
+    // Nor is that of one which is built by itself.
+    ended(&["fixed"], "the check does not build: spec/src/main.rs:1:");
+    fs::remove_file(root.path().join("Cargo.lock")).unwrap();
+    ended(&["killed", "idle"], "the check does not build: error: ");
 }

@@ -93,6 +93,12 @@ impl Workshop {
         if changes.is_empty() { Err(format!("{} changes nothing", shown(mutant))) } else { Ok(changes) }
     }
 
+    /// Builds the check without a mutant.
+    pub(super) fn make_original(&self) -> Result<Program, String> {
+        self.restore()?;
+        self.build(0)
+    }
+
     /// Builds a mutant's check, which is one by itself, kept as `number`.
     pub(super) fn make(&self, mutant: &Mutant, number: usize) -> Result<Program, String> {
         self.restore()?;
@@ -147,7 +153,9 @@ impl Workshop {
     fn build(&self, number: usize) -> Result<Program, String> {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo
-            .args(["build", "--quiet", "--locked", "--package", "paxos-spec", "--bin", "check", "--target-dir"])
+            .args(["build", "--quiet", "--locked", "--package", "paxos-spec", "--bin", "check"])
+            // A line for each error, with its place.
+            .args(["--message-format", "short", "--target-dir"])
             .arg(&self.build)
             .current_dir(&self.copy);
         // Nobody looks at a mutant in a debugger; optimising across the parts of a crate takes more time than it saves here; and the next build
@@ -159,7 +167,7 @@ impl Workshop {
             .env("CARGO_TERM_COLOR", "never");
         let ended = run(&mut cargo, "cargo", BUILD_SECONDS)?;
         if !ended.status.success() {
-            return Err(format!("does not build: {}", said(&ended.stderr, "error")));
+            return Err(format!("the check does not build: {}", said(&ended.stderr, "error")));
         }
         let suffix = std::env::consts::EXE_SUFFIX;
         let path = self.checks.join(format!("check-{number}{suffix}"));
