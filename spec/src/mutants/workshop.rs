@@ -239,10 +239,13 @@ fn run(command: &mut Command, name: &str, limit_seconds: u64) -> Result<Ended, S
     Ok(Ended { status, stderr })
 }
 
-/// The first line of `stderr` that has `word`, or else its last line.
+/// The first line of `stderr` that has `word`, or else its last line; and the causes that cargo gives below, in the same line.
 fn said(stderr: &str, word: &str) -> String {
     let line = stderr.lines().find(|line| line.contains(word)).or_else(|| stderr.lines().last());
-    line.unwrap_or("it does not say why").trim().to_string()
+    let causes =
+        stderr.lines().zip(stderr.lines().skip(1)).filter(|(line, _)| *line == "Caused by:").map(|pair| pair.1);
+    let parts = std::iter::once(line.unwrap_or("it does not say why")).chain(causes);
+    parts.map(str::trim).collect::<Vec<_>>().join(": ")
 }
 
 /// A mutant's file, for people.
@@ -298,5 +301,6 @@ mod tests {
         assert_eq!(said("warning: a\nerror: b\n  c\n", "error"), "error: b");
         assert_eq!(said("a\nb\n", "error"), "b");
         assert_eq!(said("", "error"), "it does not say why");
+        assert_eq!(said("error: a\n\nCaused by:\n  b\n\nCaused by:\n  c\n", "error"), "error: a: b: c");
     }
 }
