@@ -282,10 +282,10 @@ fn decision<S: Judged>(known: &Known<S>, slot: Slot) -> Result<Value<S>, String>
 
 /// Whether a slot is known to be decided with this value, as far as either is known.
 fn is_decided<S: Judged>(known: &Known<S>, slot: Slot, value: Option<&Entry<S::Command>>) -> bool {
-    let mut found = known.decided.range((slot, None)..(slot + 1, None)).map(|(_, told)| told.as_ref()).peekable();
-    let is_told = found.peek().is_some();
-    let values: Vec<&Entry<S::Command>> = found.flatten().collect();
-    is_told && (values.is_empty() || value.is_none_or(|value| values.contains(&value)))
+    let told = || known.decided.range((slot, None)..(slot + 1, None));
+    let mut values = told().filter_map(|(_, told)| told.as_ref()).peekable();
+    let fits = value.is_none_or(|value| values.peek().is_none() || values.any(|told| told == value));
+    fits && told().next().is_some()
 }
 
 /// Takes the actions that the step consists of, and returns them in their order.
