@@ -23,9 +23,9 @@ pub struct Effect {
     pub votes: Vec<(Slot, Ballot, Option<Entry<Tagged>>)>,
     /// The slots that were decided, or begin to count after a restart, with what the log holds.
     pub decided: Vec<(Slot, Option<Entry<Tagged>>)>,
-    /// The applied state and that of the snapshot, each with its digest, where anything is applied.
+    /// The applied state and that of the snapshot, each with its digest, where anything is applied and it is new.
     pub applied: Vec<(u64, Executor<Audit>)>,
-    /// How often each tag was applied.
+    /// How often each tag was applied, where the applied state is new.
     pub counts: BTreeMap<u8, u8>,
     /// What was proposed, or proposed again: slot, ballot, entry.
     pub proposed: BTreeSet<(Slot, Ballot, Entry<Tagged>)>,
@@ -63,21 +63,32 @@ impl Effect {
             Message::Accept { ballot, slot, entry } => Some((*slot, *ballot, entry.clone())),
             _ => None,
         });
+        // What was there before a step is on record since the step that led there; a restart is judged by all that comes of it.
+        let is_other = |now: &Executor<Audit>, then: &Executor<Audit>| seen.is_restart() || now != then;
+        let applies = is_other(&after.executor, &before.executor);
+        let keeps = is_other(&after.durable.snapshot, &before.durable.snapshot);
         let answers = seen.sends.iter().any(|(_, message)| matches!(message, Message::Reply { .. }));
         Effect {
             node: seen.node,
             votes: newly.map(|(slot, ballot)| (*slot, *ballot, stored_after.log.get(slot).cloned())).collect(),
             decided: (from..after.durable.decided).map(|slot| (slot, after.durable.log.get(&slot).cloned())).collect(),
-            applied: [&after.executor, &after.durable.snapshot]
+            applied: [(applies, &after.executor), (keeps, &after.durable.snapshot)]
                 .into_iter()
-                .filter(|executor| executor.applied > 0)
-                .map(|executor| (digest(executor), executor.clone()))
+                .filter(|(is_new, executor)| *is_new && executor.applied > 0)
+                .map(|(_, executor)| (digest(executor), executor.clone()))
                 .collect(),
-            counts: after.executor.machine.counts.clone(),
+            counts: if applies { after.executor.machine.counts.clone() } else { BTreeMap::new() },
             proposed: proposed.collect(),
             asked,
             answering: answers.then(|| Box::new(Answering::new(seen))),
         }
+    }
+
+    /// Whether no record has anything to say about it. What a record breaks by itself was told of the step that wrote it down.
+    pub fn is_nothing(&self) -> bool {
+        let Effect { node: _, votes, decided, applied, counts, proposed, asked, answering } = self;
+        let voted = !votes.is_empty() || !proposed.is_empty() || !decided.is_empty();
+        !voted && applied.is_empty() && counts.is_empty() && asked.is_none() && answering.is_none()
     }
 }
 

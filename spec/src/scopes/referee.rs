@@ -146,7 +146,7 @@ impl Ghost<Party> for Referee {
             return None;
         }
         let sends: Vec<_> = step.sends.iter().map(|(dst, message)| (*dst, (*message).clone())).collect();
-        Some(Effect::of(&Self::seen(step, &sends)?))
+        Some(Effect::of(&Self::seen(step, &sends)?)).filter(|effect| !effect.is_nothing())
     }
 
     fn observe(&self, record: &Record, effect: &Effect) -> Observed<Record> {
