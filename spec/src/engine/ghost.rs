@@ -87,6 +87,13 @@ pub trait Ghost<A: Subject>: Sized + Send + Sync + 'static {
         None
     }
 
+    /// Whether the facts of a node or a message say anything beside those of the record. What says nothing is not told, so that states that
+    /// differ in it alone are one.
+    fn bears(&self, facts: &Self::Facts, record: &Self::Facts) -> bool {
+        let _ = (facts, record);
+        true
+    }
+
     /// Whether a predicate that depends on [`Depends::Facts`] holds of all facts told, which come in any order, equal ones once.
     fn evaluate_facts<'a>(&self, index: usize, facts: impl Iterator<Item = &'a Self::Facts>) -> bool {
         let _ = (index, facts);

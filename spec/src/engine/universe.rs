@@ -157,10 +157,12 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
 
     /// The numbers of all facts told in a state, each once, in order.
     pub(super) fn facts_in(&self, state: &State) -> SmallVec<[u32; 16]> {
-        let nodes = state.locals.iter().map(|local| self.local(*local).facts);
-        let messages = state.network.iter().map(|message| self.envelope(*message).facts);
-        let all = nodes.chain(messages).chain([self.records.get(state.ghost).facts]);
-        let mut all: SmallVec<[u32; 16]> = all.flatten().collect();
+        let record = self.records.get(state.ghost).facts;
+        let told = record.map(|record| self.facts.get(record));
+        let nodes = state.locals.iter().filter_map(|local| self.local(*local).facts);
+        let messages = state.network.iter().filter_map(|message| self.envelope(*message).facts);
+        let bears = |facts: &u32| told.is_none_or(|told| self.ghost.bears(self.facts.get(*facts), told));
+        let mut all: SmallVec<[u32; 16]> = nodes.chain(messages).filter(bears).chain(record).collect();
         all.sort_unstable();
         all.dedup();
         all

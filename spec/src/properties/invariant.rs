@@ -38,6 +38,8 @@ pub struct Facts {
     told: Protocol<Value>,
     /// What somebody stores, leads with or tells of as proposed. What is not chosen is believed of the record alone.
     claimed: BTreeSet<(Ballot, Slot, Value)>,
+    /// Whether that is all.
+    claims_only: bool,
     /// The node that has no vote to report in a ballot, in any slot from there on.
     silent: Option<(Id, Ballot, Slot)>,
     /// What is chosen.
@@ -74,14 +76,18 @@ impl Facts {
             Message::Promise { ballot, .. } => Some((src, *ballot, end)),
             _ => None,
         };
-        let facts = Facts { silent, ..Facts::claiming(hashed(told)) };
+        let claiming = Facts::claiming(hashed(told));
+        let facts = Facts { silent, claims_only: claiming.claims_only && silent.is_none(), ..claiming };
         (facts != Facts::default()).then_some(facts)
     }
 
     /// What somebody tells who is no witness of what was proposed.
     fn claiming(mut told: Protocol<Value>) -> Facts {
+        // Nothing is decided below the first slot, whether or not it is said.
+        told.marks.retain(|_, mark| *mark > 0);
         let claimed = std::mem::take(&mut told.proposals);
-        Facts { told, claimed, ..Facts::default() }
+        let claims_only = !claimed.is_empty() && told == Protocol::default();
+        Facts { told, claimed, claims_only, ..Facts::default() }
     }
 
     /// The proposals and votes on record, and what they chose.
@@ -98,6 +104,16 @@ impl Facts {
         let chosen = record.chosen.iter();
         facts.chosen.extend(chosen.flat_map(|(slot, values)| values.iter().map(|value| (*slot, digest(value)))));
         facts
+    }
+
+    /// Whether [`broken`] may come to something else for these facts, beside those of a record: not if they do but claim what is not chosen.
+    pub fn bears(&self, forgets: bool, record: &Facts) -> bool {
+        let is_chosen = |(_, slot, value): &(Ballot, Slot, Value)| record.is_chosen(*slot, *value);
+        !self.claims_only || forgets && self.claimed.iter().any(is_chosen)
+    }
+
+    fn is_chosen(&self, slot: Slot, value: Value) -> bool {
+        value.is_some_and(|value| self.chosen.contains(&(slot, value)))
     }
 
     fn joins(&self, all: &mut Facts) {
@@ -133,15 +149,16 @@ pub fn broken<'a>(
         facts.joins(&mut all);
         silent.extend(facts.silent);
     }
-    let Facts { told: mut known, claimed, chosen, .. } = all;
-    let is_chosen = |slot: Slot, value: Value| value.is_some_and(|value| chosen.contains(&(slot, value)));
+    let mut known = std::mem::take(&mut all.told);
+    let Facts { claimed, chosen, .. } = &all;
+    let is_chosen = |slot, value| all.is_chosen(slot, value);
     if forgets {
         let accepted = known.accepted.iter().map(|((node, slot), vote)| (*node, *slot, *vote));
         let reported = known.reports.iter().filter_map(|((node, _, slot), vote)| Some((*node, *slot, (*vote)?)));
         let of_chosen = accepted.chain(reported).filter(|(_, slot, (_, value))| is_chosen(*slot, *value));
         known.votes.extend(of_chosen.map(|(node, slot, (ballot, value))| (ballot, slot, value, node)));
         let voted = known.votes.iter().map(|(ballot, slot, value, _)| (*ballot, *slot, *value));
-        let claimed = voted.chain(claimed).filter(|(_, slot, value)| is_chosen(*slot, *value));
+        let claimed = voted.chain(claimed.iter().copied()).filter(|(_, slot, value)| is_chosen(*slot, *value));
         known.proposals.extend(claimed);
     }
     let ends = known.votes.iter().map(|(_, slot, ..)| slot + 1).chain(silent.iter().map(|(.., first)| first + 1));

@@ -232,6 +232,10 @@ impl Ghost<Party> for Referee {
         Some(Facts::of_record(record))
     }
 
+    fn bears(&self, facts: &Facts, record: &Facts) -> bool {
+        facts.bears(self.judge.collapse, record)
+    }
+
     fn evaluate_facts<'a>(&self, _: usize, facts: impl Iterator<Item = &'a Facts>) -> bool {
         self.clause_broken(facts).is_none()
     }
