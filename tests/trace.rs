@@ -195,29 +195,6 @@ fn a_message_that_nobody_sent_is_refuted() {
     assert_eq!((status, violated(&said)), (1, vec!["sent-before-received"]), "{said}");
 }
 
-/// An acceptor believes that an accept is its leader's. Of one node alone the traces do not tell who sent it.
-#[test]
-fn a_step_that_is_none_of_the_abstract_protocol_is_refuted() {
-    let copy = copied();
-    let follower = (0..3).find_map(|node| {
-        let path = file_of(copy.path(), &format!("node{node}-life000000-file0000.ndjson"));
-        fs::read_to_string(&path).expect("a file").contains("\"msg\":{\"Accept\"").then_some((node, path))
-    });
-    let (node, path) = follower.expect("somebody follows");
-    altered(&path, |line| {
-        if line.pointer("/step/input/Deliver/msg/Accept").is_none() {
-            return false;
-        }
-        let src = line.pointer_mut("/step/input/Deliver/src").expect("a sender");
-        let other = (0..3).find(|other| *other != node && Some(*other) != src.as_u64());
-        *src = json!(other.expect("of three nodes one is neither"));
-        true
-    });
-    let (status, said) = replay(&[&path]);
-    assert_eq!(status, 1, "{said}");
-    assert!(violated(&said).contains(&"refines-spec") && said.contains("lacks its guard: it is proposed"), "{said}");
-}
-
 #[test]
 fn a_node_that_starts_from_something_else_than_it_saved_is_refuted() {
     let copy = copied();

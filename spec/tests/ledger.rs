@@ -173,7 +173,8 @@ fn a_property_is_judged_where_its_row_says() {
         for name in quoted(row[1]) {
             let judging = scopes.iter().filter(|scope| Scopes.properties(&scope.name, true).iter().any(|p| p == name));
             let judging = set(judging.map(|scope| scope.name.as_str()));
-            // A rule on steps is asked of every step there is; the row says where there is something to break it.
+            // A rule on steps is asked in every scope, and its row says where there is something to break it: of these this asks only for
+            // the names.
             let exact = !replicas.is_subset(&judging);
             let missing: Vec<_> = spoken_of.difference(&judging).collect();
             assert!(missing.is_empty(), "{name} is not judged in {missing:?}");

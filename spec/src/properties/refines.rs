@@ -7,7 +7,7 @@
 //! came was sent, and nothing else is known after. That is why the history itself need not be a part of any state.
 //!
 //! That nothing else is in the history than what a replica knows of its own ballot, which the guards of a leader ask, holds since a
-//! ballot is its node's, and is begun once: by the very step that promises it.
+//! ballot is its node's and is begun once, by the very step that promises it, and since whoever leads in it remembers what was proposed.
 //!
 //! What a slot held that is truncated is not known any more, and stands as `None`. What snapshots and their parts hold is for `prefix` and
 //! `snapshots` to judge, and that nothing is stored otherwise than it is in memory for `promises-kept`.
@@ -20,7 +20,6 @@ use paxos_model::machine::StateMachine;
 use paxos_model::replica::ballot::{Ballot, Slot};
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::durable::Durable;
-use paxos_model::replica::leader::Proposal;
 use paxos_model::replica::message::{Entry, Message, MessageOf};
 use paxos_model::replica::{Role, State};
 use stateright::actor::Id;
@@ -45,6 +44,7 @@ pub(crate) fn has_come_about<S: Judged>(domain: &Domain, known: &Known<S>, seen:
         .and_then(|()| seen.sends.iter().try_for_each(|(_, message)| is_sent::<S>(domain, known, node, message)))
         .and_then(|()| is_known::<S>(domain, known, node, after))
         .and_then(|()| is_begun_once(node, (before, &stored_before), (after, &stored)))
+        .and_then(|()| remembers::<S>(known, after))
         .and_then(|()| may_report::<S>(domain, known, node, &stored))
 }
 
@@ -280,12 +280,13 @@ fn decision<S: Judged>(known: &Known<S>, slot: Slot) -> Result<Value<S>, String>
     found.map(|(_, value)| value.clone()).ok_or_else(|| format!("nobody told that slot {slot} is decided"))
 }
 
-/// Whether a slot is known to be decided with this value, as far as either is known.
+/// Whether a slot is known to be decided, with this value if there is one.
 fn is_decided<S: Judged>(known: &Known<S>, slot: Slot, value: Option<&Entry<S::Command>>) -> bool {
-    let told = || known.decided.range((slot, None)..(slot + 1, None));
-    let mut values = told().filter_map(|(_, told)| told.as_ref()).peekable();
-    let fits = value.is_none_or(|value| values.peek().is_none() || values.any(|told| told == value));
-    fits && told().next().is_some()
+    let mut told = known.decided.range((slot, None)..(slot + 1, None)).map(|(_, value)| value.as_ref());
+    match value {
+        Some(value) => told.any(|told| told == Some(value)),
+        None => told.next().is_some(),
+    }
 }
 
 /// Takes the actions that the step consists of, and returns them in their order.
@@ -418,34 +419,44 @@ fn is_sent<S: Judged>(domain: &Domain, known: &Known<S>, node: Id, message: &Mes
     if told { Ok(()) } else { Err(format!("sends {message:?}, which has not come about")) }
 }
 
-/// A ballot is its node's, and is begun by the step that promises it; nobody who leads in it forgets what was proposed.
+/// A ballot is its node's, is begun by the step that promises it, and ends when more is promised.
 fn is_begun_once<S: Judged>(
     node: Id,
     (before, stored_before): (Option<&State<S>>, &Durable<S>),
     (after, stored): (&State<S>, &Durable<S>),
 ) -> Result<(), String> {
-    let begun = |role: &Role<S::Command>| match role {
-        Role::Preparing(proposer) => Some(proposer.ballot),
-        Role::Leading(leader) => Some(leader.ballot),
-        Role::Following | Role::Polling { .. } => None,
-    };
-    let Some(ballot) = begun(&after.role) else { return Ok(()) };
-    let goes_on = before.and_then(|state| begun(&state.role)) == Some(ballot);
-    let begins = stored_before.promised < ballot && stored.promised == ballot;
-    if ballot.node != node || !(goes_on || begins) {
+    let Some(ballot) = begun(after) else { return Ok(()) };
+    let goes_on = before.and_then(begun) == Some(ballot);
+    let begins = stored_before.promised < ballot;
+    if ballot.node != node || ballot != stored.promised || !(goes_on || begins) {
         return Err(format!("wants to lead in {ballot}, which it does not begin"));
     }
     match (before.map(|state| &state.role), &after.role) {
         (Some(Role::Leading(_)), Role::Preparing(_)) if goes_on => Err(format!("begins {ballot} again")),
-        (Some(Role::Leading(led)), Role::Leading(leads)) if goes_on => {
-            let kept = |(slot, proposal): (&Slot, &Proposal<S::Command>)| {
-                *slot < after.durable.decided
-                    || leads.proposals.get(slot).is_some_and(|own| own.entry == proposal.entry)
-            };
-            let forgets = leads.next < led.next || !led.proposals.iter().all(kept);
-            if forgets { Err(format!("forgets what it proposed in {ballot}")) } else { Ok(()) }
-        }
         _ => Ok(()),
+    }
+}
+
+/// The ballot in which a replica leads or wants to.
+fn begun<S: Judged>(state: &State<S>) -> Option<Ballot> {
+    match &state.role {
+        Role::Preparing(proposer) => Some(proposer.ballot),
+        Role::Leading(leader) => Some(leader.ballot),
+        Role::Following | Role::Polling { .. } => None,
+    }
+}
+
+/// Whoever leads or wants to remembers all that was ever proposed in the ballot, but for what is decided: so it proposes once in a slot.
+pub(crate) fn remembers<S: Judged>(known: &Known<S>, state: &State<S>) -> Result<(), String> {
+    let Some(ballot) = begun(state) else { return Ok(()) };
+    let is_remembered = |slot: &Slot, value: &Value<S>| match &state.role {
+        Role::Leading(leader) => leader.proposals.get(slot).map(|own| &own.entry) == value.as_ref(),
+        _ => false,
+    };
+    let mut proposed = known.proposals.iter().filter(|(b, slot, _)| *b == ballot && *slot >= state.durable.decided);
+    match proposed.find(|(_, slot, value)| !is_remembered(slot, value)) {
+        Some((_, slot, _)) => Err(format!("forgets what it proposed in slot {slot} of {ballot}")),
+        None => Ok(()),
     }
 }
 
@@ -490,7 +501,7 @@ fn is_known<S: Judged>(domain: &Domain, known: &Known<S>, node: Id, after: &Stat
             Ok(())
         }
         Role::Leading(leader) => {
-            if !leader.proposals.keys().copied().eq(durable.decided..leader.next) {
+            if leader.next < durable.decided || !leader.proposals.keys().copied().eq(durable.decided..leader.next) {
                 return Err(format!("leads on from slot {}, and did not propose in all before", leader.next));
             }
             for (slot, proposal) in &leader.proposals {

@@ -52,18 +52,9 @@ pub fn replay(paths: &[PathBuf], progress: &mut dyn FnMut(u64)) -> Result<Replay
     let paths: BTreeMap<Id, Vec<PathBuf>> = parts.iter().map(|(node, parts)| (*node, paths(parts))).collect();
     let mut history = History::new(begin.configuration.clone());
     (history.complete, history.unseen_below) = (complete, unseen_below);
-    let mut play = Play {
-        // What is put out nowhere is not waited for.
-        known: if complete { None } else { Some(files::all_sends(&paths)?) },
-        history,
-        paths,
-        shown: VecDeque::new(),
-        broken: Broken::default(),
-        lives: 0,
-        steps: 0,
-        commits: 0,
-        nowhere: 0,
-    };
+    // What is put out nowhere is not waited for.
+    let known = if complete { None } else { Some(files::all_sends(&paths)?) };
+    let mut play = Play::of(history, known, paths);
     let mut players: Vec<Player> = parts.into_iter().map(|(node, parts)| Player::new(node, parts)).collect();
     let members: Vec<Id> = begin.configuration.members.keys().copied().collect();
     for player in &mut players {
@@ -107,6 +98,11 @@ struct Play {
 }
 
 impl Play {
+    fn of(history: History, known: Option<FxHashSet<(Id, Id, Digest)>>, paths: BTreeMap<Id, Vec<PathBuf>>) -> Self {
+        let (shown, broken) = (VecDeque::new(), Broken::default());
+        Play { history, known, paths, shown, broken, lives: 0, steps: 0, commits: 0, nowhere: 0 }
+    }
+
     /// Follows each node for a while. False once all have ended.
     fn turn(&mut self, players: &mut [Player]) -> Result<bool, String> {
         let (mut moved, mut waits) = (false, None);
@@ -391,5 +387,35 @@ impl Player {
     fn life(&mut self) -> Result<&mut Life, String> {
         let place = &self.place;
         self.life.as_mut().ok_or_else(|| format!("{place}: it does not begin as a trace does"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::tests::{ballot, entry, history, life};
+    use paxos_model::replica::message::Message;
+
+    /// Of a deployed node's step the rules of a scope's steps are asked, too.
+    #[test]
+    fn a_step_that_is_none_of_the_abstract_protocol_is_refuted() {
+        let (node, life) = (Id::from(0), life(&[]));
+        let accept = |val: &str| {
+            let msg = Message::Accept { ballot: ballot(1, 1), slot: 0, entry: entry(val) };
+            Input::Deliver { src: 1.into(), msg }
+        };
+        let started = trace::step(&life.replica, node, None, &None, &Input::Start).state.expect("it has a state");
+        let step = trace::step(&life.replica, node, Some(&started), &None, &accept("a"));
+        let (after, (sends, saved)) = (step.state.expect("it votes"), sorted(step.outputs));
+        let broken = |input| {
+            let mut play = Play::of(history(), None, BTreeMap::new());
+            play.judge(&life, &input, (&started, &None), (&after, &saved), &sends);
+            play.broken.0
+        };
+        assert_eq!(broken(accept("a")), []);
+        // It voted for something else than what came.
+        let found = broken(accept("b"));
+        let why = found.iter().find(|(rule, _)| *rule == "refines-spec").map(|(_, why)| why.as_str());
+        assert!(why.is_some_and(|why| why.contains("lacks its guard: it is proposed")), "{found:?}");
     }
 }

@@ -18,12 +18,12 @@ fn act(val: &str) -> Act<Command> {
     Act::Apply(Command::Write { puts, atomic: false })
 }
 
-fn entry(val: &str) -> Entry<Command> {
+pub(super) fn entry(val: &str) -> Entry<Command> {
     let id = OperationId { session: SessionId { slot: 0, position: 0 }, sequence: 1 };
     Entry::Batch(Arc::new([Operation::InSession { id, by_node: false, acknowledged_below: 1, act: act(val) }]))
 }
 
-fn ballot(round: u64, node: usize) -> Ballot {
+pub(super) fn ballot(round: u64, node: usize) -> Ballot {
     Ballot { round, node: node.into() }
 }
 
@@ -38,7 +38,7 @@ fn voted(votes: &[(Slot, Ballot, &str)]) -> Durable<Kv> {
 }
 
 /// A history of three voters, of which clients asked for `a` and `b`.
-fn history() -> History {
+pub(super) fn history() -> History {
     let mut history = History::new(Configuration::of_voters(3));
     for val in ["a", "b"] {
         let request = Request::Write { session: None, act: act(val) };
@@ -125,7 +125,7 @@ fn one_slot_with_two_states_is_refused() {
 }
 
 /// A life that saved these, one a step, and sent a message after each.
-fn life(saves: &[Durable<Kv>]) -> Life {
+pub(super) fn life(saves: &[Durable<Kv>]) -> Life {
     let mut life = Life::begin(&Begin {
         format: FORMAT,
         protocol: String::new(),

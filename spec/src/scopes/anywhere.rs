@@ -40,8 +40,8 @@ pub const SCOPE: Alone = Alone {
     explore: || explore(&[[(1, 0), (1, 1), (1, 2)]]),
 };
 
-/// The same where a replica owns more than one of the ballots, which follow each other in every order that there is up to names; two
-/// owners have them in one round or in two.
+/// The same where a replica owns more than one of the ballots, which follow each other in every order that there is up to names. Ballots of
+/// two owners are in one round, and in different ones.
 pub const SCOPE_OF_OWNERS: Alone = Alone {
     name: "one-step-from-anywhere-owners",
     description: "every step from every state of one slot that the proved invariant allows, where a replica owns two or all of the ballots",
@@ -66,7 +66,7 @@ const NODES: usize = 3;
 /// A state of one replica, with what it has stored.
 type Local = (State<Audit>, Durable<Audit>);
 
-fn in_order(ballots: &Ballots) -> Vec<Ballot> {
+fn ballots_of(ballots: &Ballots) -> Vec<Ballot> {
     ballots.iter().map(|(round, node)| Ballot { round: *round, node: (*node).into() }).collect()
 }
 
@@ -235,6 +235,7 @@ fn messages(ballots: &[Ballot], src: Id) -> Vec<Msg> {
         all.push(Message::PreVoted { ballot });
         all.push(Message::HeartbeatAck { ballot, round: 0 });
         all.extend((0..=1).map(|slot| Message::Accepted { ballot, slot }));
+        all.push(Message::Promise { ballot, first: 2, votes: Vec::new() });
         let below = || votes(ballots, |lower| *lower < ballot);
         for next in below() {
             let vote =
@@ -257,28 +258,14 @@ fn messages(ballots: &[Ballot], src: Id) -> Vec<Msg> {
 }
 
 /// Whether what a step rests on can all be true.
-fn is_allowed(configuration: &Configuration, seen: &Seen<'_>, before: &State<Audit>) -> bool {
-    // Nobody tells itself what it leads in.
-    if matches!(seen.delivered(), Some((src, Message::Heartbeat { .. } | Message::Prepare { .. })) if src == seen.node)
-    {
+fn is_allowed(configuration: &Configuration, seen: &Seen<'_>) -> bool {
+    if seen.delivered().is_some_and(|(src, message)| src == seen.node && is_for_others(message)) {
         return false;
     }
-    // A leader remembers what it proposed; and nobody else proposes in its ballot.
-    let proposed = |leader: &Leader<Tagged>, slot: &Slot, entry: &Entry<Tagged>| {
-        *slot < before.durable.decided || leader.proposals.get(slot).is_some_and(|own| own.entry == *entry)
-    };
-    if let Role::Leading(leader) = &before.role {
-        let own = before.durable.accepted.iter().filter(|(_, ballot)| **ballot == leader.ballot);
-        let accept = seen.delivered().and_then(|(_, message)| match message {
-            Message::Accept { ballot, slot, entry } if *ballot == leader.ballot => Some((slot, entry)),
-            _ => None,
-        });
-        let mut votes = own.map(|(slot, _)| (slot, &before.durable.log[slot])).chain(accept);
-        if !votes.all(|(slot, entry)| proposed(leader, slot, entry)) {
-            return false;
-        }
-    }
     let (domain, mut known) = refines::premises(configuration, seen, Looks::Everywhere);
+    if refines::remembers(&known, seen.before).is_err() {
+        return false;
+    }
     // Votes of others say nothing of what they have stored, and what is reported was proposed.
     known.votes.retain(|(.., node)| *node == seen.node);
     let reported = known.reports.iter().filter_map(|((_, _, slot), vote)| Some((*slot, vote.clone()?)));
@@ -291,12 +278,17 @@ fn is_allowed(configuration: &Configuration, seen: &Seen<'_>, before: &State<Aud
     holds && agree.into_iter().all(|(slot, value)| *values.entry(slot).or_insert(value) == value)
 }
 
+/// Whether nobody tells it itself: what somebody leads in, or wants to.
+fn is_for_others(message: &Msg) -> bool {
+    matches!(message, Message::Heartbeat { .. } | Message::Prepare { .. })
+}
+
 fn explore(all: &[Ballots]) -> Found {
     let mut found = Found { depth: 1, ..Found::default() };
     // Some lie in the bounds of several.
     let mut states = BTreeSet::new();
     for ballots in all {
-        let ballots = &in_order(ballots);
+        let ballots = &ballots_of(ballots);
         let parts = thread::scope(|scope| {
             let nodes = (0..NODES).map(Id::from);
             let threads = nodes.map(|node| scope.spawn(move || explore_at(ballots, node))).collect::<Vec<_>>();
@@ -327,7 +319,7 @@ fn explore_at(ballots: &[Ballot], node: Id) -> (Found, BTreeSet<u64>) {
         let replica = Replica::<Audit>::new(configuration.clone(), options);
         for (state, stored) in locals(&replica, ballots, node) {
             let stored = Some(Arc::new(stored));
-            if !is_allowed(&configuration, &resting(node, (&state, &stored), &AT_REST), &state) {
+            if !is_allowed(&configuration, &resting(node, (&state, &stored), &AT_REST)) {
                 continue;
             }
             // A state is one, whatever the option.
@@ -367,7 +359,7 @@ fn take(
     steps: &mut usize,
 ) -> Option<String> {
     let offered = resting(node, (state, stored), input);
-    if !is_allowed(configuration, &offered, state) {
+    if !is_allowed(configuration, &offered) {
         return None;
     }
     *steps += 1;
@@ -381,6 +373,9 @@ fn take(
             _ => {}
         }
     }
+    if sends.iter().any(|(dst, message)| *dst == node && is_for_others(message)) {
+        return Some("it tells itself what is for others".into());
+    }
     let after = step.state.as_ref().unwrap_or(state);
     let seen = Seen { after, stored_after: &stored_now, sends: &sends, ..offered };
     let (stored_before, stored_after) = (stored_or_empty(stored), stored_or_empty(&stored_now));
@@ -389,8 +384,7 @@ fn take(
         // What the step left as it was is allowed: else it would not have been taken.
         let is_other = after != state || stored_now != *stored;
         let rests = resting(node, (after, &stored_now), &AT_REST);
-        (is_other && !is_allowed(configuration, &rests, after))
-            .then(|| "the invariant does not allow what is after it".into())
+        (is_other && !is_allowed(configuration, &rests)).then(|| "the invariant does not allow what is after it".into())
     })
 }
 
@@ -410,7 +404,7 @@ mod tests {
             state.role = Role::Leading(leader);
         }
         let stored = Some(Arc::new(stored.clone()));
-        is_allowed(&configuration, &resting(node, (&state, &stored), &AT_REST), &state)
+        is_allowed(&configuration, &resting(node, (&state, &stored), &AT_REST))
     }
 
     #[test]

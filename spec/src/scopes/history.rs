@@ -63,8 +63,10 @@ impl History {
     /// Judges what is so after a step.
     fn judge(&mut self, seen: &Seen<'_>) -> Result<(), String> {
         refines::has_come_about(&self.domain, &self.state, seen)?;
-        let promised = self.state.promised.values().chain(self.state.proposals.iter().map(|(ballot, ..)| ballot));
-        self.domain.ballots = promised.copied().collect::<BTreeSet<Ballot>>().into_iter().collect();
+        // And one below each in which something is proposed, though nobody began it.
+        let proposed = self.state.proposals.iter().flat_map(|(ballot, ..)| [*ballot, ballot.before()]);
+        let ballots = self.state.promised.values().copied().chain(proposed);
+        self.domain.ballots = ballots.collect::<BTreeSet<Ballot>>().into_iter().collect();
         match clauses().into_iter().find(|(_, holds)| !holds(&self.state, &self.domain)) {
             Some((clause, _)) => Err(format!("{clause} does not hold of {:?}", self.state)),
             None => Ok(()),
