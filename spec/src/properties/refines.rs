@@ -41,7 +41,7 @@ pub(crate) fn has_come_about<S: Judged>(domain: &Domain, known: &Known<S>, seen:
     let (node, before, after) = (seen.node, left(seen), seen.after);
     let (stored_before, stored) = (stored_or_empty(seen.stored_before), stored_or_empty(seen.stored_after));
     is_stored::<S>(domain, known, node, &stored)
-        .and_then(|()| seen.sends.iter().try_for_each(|(_, message)| is_sent::<S>(domain, known, node, message)))
+        .and_then(|()| seen.sends.iter().try_for_each(|(dst, message)| is_sent(domain, known, seen, *dst, message)))
         .and_then(|()| is_known::<S>(domain, known, node, after))
         .and_then(|()| is_begun_once(node, (before, &stored_before), (after, &stored)))
         .and_then(|()| remembers::<S>(known, after))
@@ -356,6 +356,10 @@ fn take_actions<S: Judged>(
     for (ballot, slot, entry) in proposed.chain(sent) {
         let proposal = (ballot, slot, Some(entry));
         if !known.proposals.contains(&proposal) {
+            // That nothing else was proposed, and what is marked, is known to nobody else.
+            if !leads_in(seen, ballot) {
+                return Err(format!("proposes in {ballot}, in which it does not lead"));
+            }
             take(known, Action::Propose { ballot, slot, value: proposal.2 })?;
         }
     }
@@ -393,9 +397,23 @@ fn is_stored<S: Judged>(domain: &Domain, known: &Known<S>, node: Id, stored: &Du
     }
 }
 
+/// Whether the replica leads in a ballot, or wants to, before the step or after it.
+fn leads_in<S: Judged>(seen: &Seen<'_, S>, ballot: Ballot) -> bool {
+    left(seen).and_then(begun) == Some(ballot) || begun(seen.after) == Some(ballot)
+}
+
 /// What a message says came about.
-fn is_sent<S: Judged>(domain: &Domain, known: &Known<S>, node: Id, message: &MessageOf<S>) -> Result<(), String> {
+fn is_sent<S: Judged>(
+    domain: &Domain,
+    known: &Known<S>,
+    seen: &Seen<'_, S>,
+    dst: Id,
+    message: &MessageOf<S>,
+) -> Result<(), String> {
+    let node = seen.node;
     let told = match message {
+        // Nobody tells itself what it leads in.
+        Message::Prepare { .. } => dst != node,
         Message::Promise { ballot, first, votes } => domain.slots.clone().filter(|slot| slot >= first).all(|slot| {
             let vote = votes.iter().find(|vote| vote.slot == slot);
             let vote = vote.map(|vote| (vote.ballot, Some(vote.entry.clone())));
@@ -407,9 +425,15 @@ fn is_sent<S: Judged>(domain: &Domain, known: &Known<S>, node: Id, message: &Mes
         Message::Accepted { ballot, slot } => {
             known.votes.iter().any(|(b, s, _, voter)| (b, s, voter) == (ballot, slot, &node))
         }
-        Message::Heartbeat { ballot, decided, .. } => ballot.node == node && known.marked(*ballot) >= *decided,
-        // A read that is confirmed by it misses nothing, since nothing higher was promised.
-        Message::HeartbeatAck { ballot, .. } => known.promised(node) <= *ballot,
+        Message::Heartbeat { ballot, decided, .. } => {
+            dst != node && leads_in(seen, *ballot) && known.marked(*ballot) >= *decided
+        }
+        // A read that is confirmed by it misses nothing, since nothing higher was promised after the round began.
+        Message::HeartbeatAck { ballot, round } => {
+            let asked = matches!(seen.delivered(), Some((src, Message::Heartbeat { ballot: b, round: r, .. }))
+                if (src, b, r) == (dst, ballot, round));
+            asked && known.promised(node) <= *ballot
+        }
         Message::Decided { from, entries } => {
             (*from..).zip(entries).all(|(slot, entry)| known.decided.contains(&(slot, Some(entry.clone()))))
         }

@@ -5,7 +5,8 @@
 //! Such steps keep the invariant, whatever the bounds (`spec/proof/`): so a step that breaks it would be found here, however deep the state lies
 //! in which it is taken. Of the slot after the one there is what may be proposed, promised and told there, and no vote that the replica
 //! itself has stored: a step may lead out of these states, by a vote there. Nor are there snapshots but one that is taken over.
-//! What makes it live is as at a start: whom it heard, which promises it was told of; there are no requests, reads and deadlines.
+//! What makes it live is as at a start: whom it heard (but that a leader may have heard nobody), which promises it was told of, whom it
+//! fetches from; there are no requests, reads and deadlines.
 
 use super::alone::{Alone, Found};
 use crate::properties::audit::{Audit, Tagged};
@@ -182,6 +183,9 @@ fn leaderships(node: Id, stored: &Durable<Audit>, decided: Slot) -> Vec<Leader<T
             all.push(Leader { next: decided + 1, proposals, known, ..empty.clone() });
         }
     }
+    // Who hears nobody steps down.
+    let unheard = all.clone().into_iter().map(|leader| Leader { contacts: BTreeSet::new(), ..leader });
+    let unheard = unheard.collect::<Vec<_>>();
     // And with something to propose next.
     let waiting = operation(2);
     let queued = all.clone().into_iter().map(|mut leader| {
@@ -190,6 +194,7 @@ fn leaderships(node: Id, stored: &Durable<Audit>, decided: Slot) -> Vec<Leader<T
         leader
     });
     all.extend(queued.collect::<Vec<_>>());
+    all.extend(unheard);
     all
 }
 
@@ -252,14 +257,18 @@ fn messages(ballots: &[Ballot], src: Id) -> Vec<Msg> {
         all.extend(values().map(|next| Message::Decided { from: 0, entries: vec![entry.clone(), next] }));
     }
     all.extend((0..=1).map(|from| Message::Fetch { from, arriving: None }));
-    all.extend((1..=2).map(|slot| Message::Part { slot, after: None, pieces: Vec::new(), last: true }));
+    for last in [false, true] {
+        all.extend((1..=2).map(|slot| Message::Part { slot, after: None, pieces: Vec::new(), last }));
+    }
     all.push(Message::Forward { operations: [operation(2)].into(), relayed: true });
     all
 }
 
 /// Whether what a step rests on can all be true.
 fn is_allowed(configuration: &Configuration, seen: &Seen<'_>) -> bool {
-    if seen.delivered().is_some_and(|(src, message)| src == seen.node && is_for_others(message)) {
+    // Nobody tells itself what it leads in.
+    if matches!(seen.delivered(), Some((src, Message::Heartbeat { .. } | Message::Prepare { .. })) if src == seen.node)
+    {
         return false;
     }
     let (domain, mut known) = refines::premises(configuration, seen, Looks::Everywhere);
@@ -276,11 +285,6 @@ fn is_allowed(configuration: &Configuration, seen: &Seen<'_>) -> bool {
     let mut values = BTreeMap::new();
     let agree = known.decided.iter().filter(|(_, value)| value.is_some());
     holds && agree.into_iter().all(|(slot, value)| *values.entry(slot).or_insert(value) == value)
-}
-
-/// Whether nobody tells it itself: what somebody leads in, or wants to.
-fn is_for_others(message: &Msg) -> bool {
-    matches!(message, Message::Heartbeat { .. } | Message::Prepare { .. })
 }
 
 fn explore(all: &[Ballots]) -> Found {
@@ -306,7 +310,7 @@ fn explore(all: &[Ballots]) -> Found {
     Found { unique: states.len(), ..found }
 }
 
-/// All of one node, with a pre-vote and without; and the fingerprints of its states.
+/// All of one node, without a pre-vote, and with one and with the next slot beyond the horizon; and the fingerprints of its states.
 fn explore_at(ballots: &[Ballot], node: Id) -> (Found, BTreeSet<u64>) {
     let configuration = Configuration::of_voters(NODES);
     let (mut found, mut states) = (Found::default(), BTreeSet::new());
@@ -314,15 +318,15 @@ fn explore_at(ballots: &[Ballot], node: Id) -> (Found, BTreeSet<u64>) {
     let timers = [Timer::Election, Timer::Resend, Timer::Flush].map(Input::Timeout);
     let inputs = sent.map(|(src, msg)| Input::Deliver { src, msg }).chain(timers).chain([Input::Start]);
     let inputs: Vec<Input<Msg, Timer>> = inputs.collect();
-    for pre_vote in [false, true] {
-        let options = Options { snapshot_every: 0, pre_vote, ..Options::default() };
+    let wide = Options { snapshot_every: 0, pre_vote: false, ..Options::default() };
+    for options in [wide.clone(), Options { pre_vote: true, window: 1, horizon: 1, ..wide }] {
         let replica = Replica::<Audit>::new(configuration.clone(), options);
         for (state, stored) in locals(&replica, ballots, node) {
             let stored = Some(Arc::new(stored));
             if !is_allowed(&configuration, &resting(node, (&state, &stored), &AT_REST)) {
                 continue;
             }
-            // A state is one, whatever the option.
+            // A state is one, whatever the options.
             states.insert(digest(&(node, &state, &stored)));
             for input in &inputs {
                 if let Some(why) = take(&replica, &configuration, node, (&state, &stored), input, &mut found.generated)
@@ -373,14 +377,14 @@ fn take(
             _ => {}
         }
     }
-    if sends.iter().any(|(dst, message)| *dst == node && is_for_others(message)) {
-        return Some("it tells itself what is for others".into());
-    }
     let after = step.state.as_ref().unwrap_or(state);
     let seen = Seen { after, stored_after: &stored_now, sends: &sends, ..offered };
     let (stored_before, stored_after) = (stored_or_empty(stored), stored_or_empty(&stored_now));
     let kept = ReplicaStep { node, before: &stored_before, after: &stored_after, state: after, sends: &sends };
-    refines::broken(configuration, &seen, Looks::Everywhere).or_else(|| transition::broken(&kept)).or_else(|| {
+    let broken = refines::broken(configuration, &seen, Looks::Everywhere)
+        .or_else(|| transition::broken(&kept))
+        .or_else(|| transition::heeds_another_ballot(&seen, state));
+    broken.or_else(|| {
         // What the step left as it was is allowed: else it would not have been taken.
         let is_other = after != state || stored_now != *stored;
         let rests = resting(node, (after, &stored_now), &AT_REST);

@@ -1,6 +1,6 @@
 //! Who leads and for how long, and who catches up.
 
-use super::{CORE, base, elect, for_leader, item, majorities, options, put, read};
+use super::{CORE, base, elect, for_leader, item, majorities, one_operation_each, options, put, read};
 use crate::properties::party::{Client, Want};
 use crate::properties::progress::Links;
 use crate::scopes::prefix::Play;
@@ -59,6 +59,16 @@ pub(super) fn scopes() -> Vec<Scope> {
             witnesses: vec![Witness::SteppedDown],
             progress: majorities(),
             ..base("step-down", "a leader that hears no quorum steps down")
+        },
+        Scope {
+            clients: vec![one_operation_each(&[0, 1])],
+            timers: Timers { step_down: true, ..CORE },
+            elections: vec![1, 1, 0],
+            restarts: Some(0),
+            restarting: vec![],
+            witnesses: vec![Witness::SteppedDown],
+            losses: Losses::Heartbeats,
+            ..base("step-down-voted", "a leader that hears no quorum steps down, and has voted")
         },
         Scope {
             options: Options { pre_vote: true, ..options() },
