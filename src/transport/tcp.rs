@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 /// For how long a connection may take to be made and introduced.
@@ -154,19 +154,18 @@ async fn pump(stream: TcpStream, seal: Seal, lane: &mut LaneEnd) -> io::Result<(
 struct Connections {
     next: u64,
     /// In the order in which they came.
-    strangers: BTreeMap<u64, AbortHandle>,
-    peers: BTreeMap<Id, (u64, AbortHandle)>,
+    strangers: BTreeMap<u64, JoinHandle<()>>,
+    peers: BTreeMap<Id, (u64, JoinHandle<()>)>,
 }
 
 impl Connections {
-    /// A connection is taken. Returns whether an older one was given up for it.
-    fn take(&mut self, number: u64, task: AbortHandle) -> bool {
+    /// A connection is taken. Returns an older one that was given up for it, and is about to end.
+    fn take(&mut self, number: u64, task: JoinHandle<()>) -> Option<JoinHandle<()>> {
         let oldest = if self.strangers.len() >= STRANGERS_MAX { self.strangers.pop_first() } else { None };
-        if let Some((_, oldest)) = &oldest {
-            oldest.abort();
-        }
         self.strangers.insert(number, task);
-        oldest.is_some()
+        let (_, oldest) = oldest?;
+        oldest.abort();
+        Some(oldest)
     }
 
     /// Connection `number` has introduced itself as `peer`: an earlier one of the same is given up, as the peer must have done. So is this
@@ -195,7 +194,7 @@ impl Connections {
 impl Drop for Connections {
     fn drop(&mut self) {
         let tasks = self.strangers.values().chain(self.peers.values().map(|(_, task)| task));
-        tasks.for_each(AbortHandle::abort);
+        tasks.for_each(JoinHandle::abort);
     }
 }
 
@@ -227,7 +226,7 @@ pub async fn listen(listener: TcpListener, book: Arc<Book>, pins: Arc<Pins>, nod
         };
         // A connection does not keep the others alive: they end when the listener does.
         let weak = Arc::downgrade(&listening);
-        let crowded = listening.connections(|connections| {
+        let given_up = listening.connections(|connections| {
             connections.next += 1;
             let number = connections.next;
             let task = tokio::spawn(async move {
@@ -238,9 +237,11 @@ pub async fn listen(listener: TcpListener, book: Arc<Book>, pins: Arc<Pins>, nod
                     listening.connections(|connections| connections.ended(number));
                 }
             });
-            connections.take(number, task.abort_handle())
+            connections.take(number, task)
         });
-        if crowded {
+        if let Some(given_up) = given_up {
+            // It has its socket until its task is run once more: unawaited, as many would be open as are taken at one go.
+            let _ = given_up.await;
             dropped(
                 "strangers",
                 format_args!("{STRANGERS_MAX} connections have not introduced themselves, and another came"),
