@@ -7,7 +7,8 @@
 //! came was sent, and nothing else is known after. That is why the history itself need not be a part of any state.
 //!
 //! That nothing else is in the history than what a replica knows of its own ballot, which the guards of a leader ask, holds since a
-//! ballot is its node's and is begun once, by the very step that promises it, and since whoever leads in it remembers what was proposed.
+//! ballot is its node's and is begun once, by the very step that promises it, and since whoever leads in it remembers what was proposed, and
+//! whoever wants to has proposed nothing.
 //!
 //! What a slot held that is truncated is not known any more, and stands as `None`. What snapshots and their parts hold is for `prefix` and
 //! `snapshots` to judge, and that nothing is stored otherwise than it is in memory for `promises-kept`.
@@ -98,7 +99,7 @@ fn end_of_state<S: Judged>(state: &State<S>) -> Slot {
 }
 
 /// The end of the slots that a message speaks of.
-pub(super) fn end_of_message<S: Judged>(message: &MessageOf<S>) -> Slot {
+pub(crate) fn end_of_message<S: Judged>(message: &MessageOf<S>) -> Slot {
     match message {
         Message::Promise { first, votes, .. } => votes.iter().map(|vote| vote.slot + 1).max().unwrap_or(0).max(*first),
         Message::Accept { slot, .. } | Message::Accepted { slot, .. } => slot + 1,
@@ -262,7 +263,8 @@ pub(super) fn tells<S: Judged>(
             }
         }
         Message::Heartbeat { ballot, decided, .. } if ballot.node == src => {
-            known.marks.insert(*ballot, *decided);
+            let marked = known.marks.entry(*ballot).or_default();
+            *marked = (*marked).max(*decided);
         }
         Message::Decided { from, entries } => {
             known.decided.extend((*from..).zip(entries.iter().cloned().map(Some)));
@@ -414,11 +416,17 @@ fn is_sent<S: Judged>(
     let told = match message {
         // Nobody tells itself what it leads in.
         Message::Prepare { .. } => dst != node,
-        Message::Promise { ballot, first, votes } => domain.slots.clone().filter(|slot| slot >= first).all(|slot| {
-            let vote = votes.iter().find(|vote| vote.slot == slot);
-            let vote = vote.map(|vote| (vote.ballot, Some(vote.entry.clone())));
-            known.reports.get(&(node, *ballot, slot)) == Some(&vote)
-        }),
+        // One vote a slot, of the slots that it speaks of and that are looked at.
+        Message::Promise { ballot, first, votes } => {
+            let is_looked_at = |slot: &Slot| slot >= first && domain.slots.contains(slot);
+            votes.is_sorted_by(|a, b| a.slot < b.slot)
+                && votes.iter().all(|vote| is_looked_at(&vote.slot))
+                && domain.slots.clone().filter(|slot| slot >= first).all(|slot| {
+                    let vote = votes.iter().find(|vote| vote.slot == slot);
+                    let vote = vote.map(|vote| (vote.ballot, Some(vote.entry.clone())));
+                    known.reports.get(&(node, *ballot, slot)) == Some(&vote)
+                })
+        }
         Message::Accept { ballot, slot, entry } => {
             ballot.node == node && known.proposals.contains(&(*ballot, *slot, Some(entry.clone())))
         }
@@ -470,14 +478,17 @@ fn begun<S: Judged>(state: &State<S>) -> Option<Ballot> {
     }
 }
 
-/// Whoever leads or wants to remembers all that was ever proposed in the ballot, but for what is decided: so it proposes once in a slot.
+/// Who leads remembers all that was ever proposed in the ballot, but for what is decided, which its marks tell of; who wants to has proposed
+/// nothing. So it proposes once in a slot.
 pub(crate) fn remembers<S: Judged>(known: &Known<S>, state: &State<S>) -> Result<(), String> {
     let Some(ballot) = begun(state) else { return Ok(()) };
     let is_remembered = |slot: &Slot, value: &Value<S>| match &state.role {
-        Role::Leading(leader) => leader.proposals.get(slot).map(|own| &own.entry) == value.as_ref(),
+        Role::Leading(leader) => {
+            *slot < state.durable.decided || leader.proposals.get(slot).map(|own| &own.entry) == value.as_ref()
+        }
         _ => false,
     };
-    let mut proposed = known.proposals.iter().filter(|(b, slot, _)| *b == ballot && *slot >= state.durable.decided);
+    let mut proposed = known.proposals.iter().filter(|(b, ..)| *b == ballot);
     match proposed.find(|(_, slot, value)| !is_remembered(slot, value)) {
         Some((_, slot, _)) => Err(format!("forgets what it proposed in slot {slot} of {ballot}")),
         None => Ok(()),

@@ -112,6 +112,13 @@ pub enum Looks {
     AtWhatChanges,
 }
 
+/// What a step does against the promises and votes that its replica has stored, or that nobody asked of it.
+pub fn breaks_promises<S: Judged>(seen: &Seen<'_, S>) -> Option<String> {
+    let (before, after) = (stored_or_empty(seen.stored_before), stored_or_empty(seen.stored_after));
+    let step = ReplicaStep { node: seen.node, before: &before, after: &after, state: seen.after, sends: seen.sends };
+    transition::broken(&step).or_else(|| transition::heeds_another_ballot(seen, seen.before))
+}
+
 /// The rules that a step breaks whatever happened before it, each with the reason.
 pub fn broken_anyway<S: Judged>(
     replica: &Replica<S>,
@@ -120,11 +127,8 @@ pub fn broken_anyway<S: Judged>(
     looks: Looks,
 ) -> Vec<(Rule, String)> {
     let (before, after, options) = (seen.before, seen.after, &replica.options);
-    let (stored_before, stored_after) = (stored_or_empty(seen.stored_before), stored_or_empty(seen.stored_after));
-    let step =
-        ReplicaStep { node: seen.node, before: &stored_before, after: &stored_after, state: after, sends: seen.sends };
     let found = [
-        (Rule::PromisesKept, transition::broken(&step).or_else(|| transition::heeds_another_ballot(seen, before))),
+        (Rule::PromisesKept, breaks_promises(seen)),
         (
             Rule::OneAnswer,
             answers::miscounted(seen, before, after)

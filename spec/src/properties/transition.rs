@@ -30,7 +30,7 @@ pub fn stored_or_empty<S: Judged>(stored: &Option<Stored<S>>) -> Stored<S> {
 
 /// The first rule that the step breaks, in words; none if it keeps all.
 pub fn broken<S: Judged>(step: &ReplicaStep<'_, S>) -> Option<String> {
-    storage_goes_back(step)
+    storage_goes_back(step.before, step.after)
         .or_else(|| not_stored(step))
         .or_else(|| step.sends.iter().find_map(|(_, m)| announced(step, m)))
 }
@@ -58,8 +58,8 @@ pub fn heeds_another_ballot<S: Judged>(seen: &Seen<'_, S>, before: &State<S>) ->
     (!wanted && heeded).then(|| format!("heeds {message:?}, which answers nothing that it wants"))
 }
 
-fn storage_goes_back<S: Judged>(step: &ReplicaStep<'_, S>) -> Option<String> {
-    let (before, after) = (step.before, step.after);
+/// What of that which was stored is stored no longer, though it must be, however many steps lie between.
+pub(crate) fn storage_goes_back<S: Judged>(before: &Durable<S>, after: &Durable<S>) -> Option<String> {
     if after.promised < before.promised {
         return Some(format!("the stored promise falls from {} to {}", before.promised, after.promised));
     }

@@ -2,11 +2,11 @@
 
 #![allow(clippy::disallowed_types, reason = "the order of a set of states is not looked at")]
 
-use super::invariant::clauses;
+use super::invariant::{Clause, clauses};
 use super::protocol::{Action, Domain, Protocol};
 use paxos_model::replica::ballot::Ballot;
 use stateright::actor::Id;
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 
 /// How large the abstract protocol is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,8 @@ pub struct Found {
 }
 
 impl Bounds {
-    fn domain(&self) -> Domain {
+    /// What never changes.
+    pub fn domain(&self) -> Domain {
         let ballots = (1..=self.ballots).map(|round| Ballot { round, node: Id::from(0) }).collect();
         Domain::of_majorities(self.nodes, ballots, 0..self.slots)
     }
@@ -64,24 +65,33 @@ impl Bounds {
         all
     }
 
-    /// Visits every state. There is no other bound.
-    pub fn exhaust(&self) -> Found {
+    /// Every state that at most so many steps lead to.
+    pub fn within(&self, steps: usize) -> HashSet<Protocol<u8>> {
         let domain = self.domain();
-        let (actions, clauses) = (self.actions(&domain), clauses::<u8>());
-        let start = Protocol::default();
-        let mut known = HashSet::from([start.clone()]);
-        let mut queue = VecDeque::from([start]);
-        let mut broken = None;
-        while let Some(state) = queue.pop_front() {
-            broken =
-                broken.or_else(|| clauses.iter().find(|(_, holds)| !holds(&state, &domain)).map(|(name, _)| *name));
-            for action in &actions {
+        let actions = self.actions(&domain);
+        let mut known = HashSet::from([Protocol::default()]);
+        let mut last: Vec<Protocol<u8>> = known.iter().cloned().collect();
+        for _ in 0..steps {
+            let mut reached = Vec::new();
+            for (state, action) in last.iter().flat_map(|state| actions.iter().map(move |action| (state, action))) {
                 let mut next = state.clone();
-                if next.take(&domain, action).is_ok() && next != state && known.insert(next.clone()) {
-                    queue.push_back(next);
+                if next.take(&domain, action).is_ok() && next != *state && known.insert(next.clone()) {
+                    reached.push(next);
                 }
             }
+            if reached.is_empty() {
+                break;
+            }
+            last = reached;
         }
-        Found { states: known.len(), broken }
+        known
+    }
+
+    /// Visits every state. There is no other bound.
+    pub fn exhaust(&self) -> Found {
+        let (domain, states) = (self.domain(), self.within(usize::MAX));
+        let is_broken = |holds: &Clause<u8>| states.iter().any(|state| !holds(state, &domain));
+        let broken = clauses::<u8>().into_iter().find(|(_, holds)| is_broken(holds)).map(|(name, _)| name);
+        Found { states: states.len(), broken }
     }
 }

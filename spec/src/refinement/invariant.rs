@@ -4,7 +4,8 @@ use super::protocol::{Domain, Protocol};
 use stateright::actor::Id;
 use std::collections::BTreeSet;
 
-type Clause<V> = fn(&Protocol<V>, &Domain) -> bool;
+/// Whether a clause holds in a state.
+pub type Clause<V> = fn(&Protocol<V>, &Domain) -> bool;
 
 /// The clause about what is decided.
 pub const DECIDED_IS_CHOSEN: &str = "DecidedIsChosen";

@@ -40,8 +40,8 @@ pub(super) struct Traces {
     pub(super) parts: BTreeMap<Id, Vec<Part>>,
     /// What all of them say of their cluster.
     pub(super) begin: Begin<Kv>,
-    /// Whether all that the members did is in them.
-    pub(super) complete: bool,
+    /// The members of which all that they did is in them.
+    pub(super) whole: BTreeSet<Id>,
     /// Votes in slots below this may not be in them.
     pub(super) unseen_below: Slot,
 }
@@ -124,17 +124,17 @@ pub(super) fn find(paths: &[PathBuf]) -> Result<Traces, String> {
         common.get_or_insert(*begin);
     }
     let begin = common.ok_or("there is no trace in what was given")?;
-    let mut complete = true;
+    let mut whole = BTreeSet::new();
     let mut unseen_below = 0;
     for (node, parts) in &mut parts {
         let unseen = put_in_order(*node, parts, &empty)?;
-        complete &= unseen.is_none();
+        whole.extend(unseen.is_none().then_some(*node));
         unseen_below = unseen_below.max(unseen.unwrap_or(0));
     }
     if begin.configuration.members.keys().any(|node| !parts.contains_key(node)) {
-        (complete, unseen_below) = (false, Slot::MAX);
+        unseen_below = Slot::MAX;
     }
-    Ok(Traces { parts, begin, complete, unseen_below })
+    Ok(Traces { parts, begin, whole, unseen_below })
 }
 
 /// No vote is cast further ahead than the horizon.

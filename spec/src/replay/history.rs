@@ -29,13 +29,14 @@ pub(super) struct History {
     asked: FxHashSet<Digest>,
     /// Votes in slots below this may have been cast before the traces begin.
     pub(super) unseen_below: Slot,
-    /// Whether all that the members did is in the traces, from the beginning.
-    pub(super) complete: bool,
+    /// The members of which all that they did is in the traces, from the beginning.
+    pub(super) whole: BTreeSet<Id>,
 }
 
 impl History {
     pub(super) fn new(configuration: Configuration) -> Self {
         History {
+            whole: configuration.members.keys().copied().collect(),
             configuration,
             sent: FxHashSet::default(),
             votes: BTreeMap::new(),
@@ -43,7 +44,6 @@ impl History {
             snapshots: BTreeMap::new(),
             asked: FxHashSet::default(),
             unseen_below: 0,
-            complete: true,
         }
     }
 
@@ -60,6 +60,11 @@ impl History {
     /// Whether a message left: from whom, for whom, what.
     pub(super) fn was_sent(&self, message: (Id, Id, Digest)) -> bool {
         self.sent.contains(&message)
+    }
+
+    /// Whether all that the members did is in the traces.
+    pub(super) fn is_complete(&self) -> bool {
+        self.configuration.members.keys().all(|node| self.whole.contains(node))
     }
 
     /// Whether it is a voter's or a learner's message; clients' come from outside.
@@ -142,7 +147,7 @@ impl History {
             Operation::Open { node, .. } => !self.is_member(*node),
             Operation::InSession { act, .. } => self.is_unasked(act),
         };
-        if let Some(operation) = entry.operations().iter().find(|operation| self.complete && unasked(operation)) {
+        if let Some(operation) = entry.operations().iter().find(|operation| self.is_complete() && unasked(operation)) {
             broken.add(Rule::Validity, format!("slot {slot} holds {operation:?}, which nobody asked for"));
         }
     }

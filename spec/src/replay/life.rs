@@ -2,6 +2,7 @@
 
 use super::history::History;
 use super::verdicts::{AT_BORDER, Broken};
+use crate::properties::transition::{storage_goes_back, stored_or_empty};
 use paxos_model::kv::Kv;
 use paxos_model::replica::durable::Durable;
 use paxos_model::replica::{Replica, State, Timer};
@@ -116,6 +117,14 @@ impl Life {
                     format!("it starts with {is}; durable was {was}, and none of {later} later saves is that"),
                 );
             }
+        }
+    }
+
+    /// What came between this life and a later one is not in the traces: what was known to be durable is what `stored` goes back to, at least.
+    pub(super) fn leads_to(&self, stored: &Option<Stored>, broken: &mut Broken) {
+        let Some(durable) = &self.durable else { return };
+        if let Some(why) = storage_goes_back(&stored_or_empty(durable), &stored_or_empty(stored)) {
+            broken.add(AT_BORDER[1], format!("after what is missing in the traces {why}"));
         }
     }
 

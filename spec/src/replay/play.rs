@@ -39,21 +39,21 @@ struct Player {
 /// Whether a line was followed.
 enum Followed {
     Yes,
-    /// It takes in what has not left its sender.
-    Waits,
+    /// It takes in what has not left its sender, who is named.
+    Waits(Id),
     /// There are no more.
     Ended,
 }
 
 /// Takes the steps in the files and directories `paths` again, and judges them. The error says which file cannot be read, or is no trace.
 pub fn replay(paths: &[PathBuf], progress: &mut dyn FnMut(u64)) -> Result<Replayed, String> {
-    let Traces { parts, begin, complete, unseen_below } = files::find(paths)?;
+    let Traces { parts, begin, whole, unseen_below } = files::find(paths)?;
     let paths = |parts: &Vec<Part>| parts.iter().map(|part| part.path.clone()).collect();
     let paths: BTreeMap<Id, Vec<PathBuf>> = parts.iter().map(|(node, parts)| (*node, paths(parts))).collect();
     let mut history = History::new(begin.configuration.clone());
-    (history.complete, history.unseen_below) = (complete, unseen_below);
+    (history.whole, history.unseen_below) = (whole, unseen_below);
     // What is put out nowhere is not waited for.
-    let known = if complete { None } else { Some(files::all_sends(&paths)?) };
+    let known = if history.is_complete() { None } else { Some(files::all_sends(&paths)?) };
     let mut play = Play::of(history, known, paths);
     let mut players: Vec<Player> = parts.into_iter().map(|(node, parts)| Player::new(node, parts)).collect();
     let members: Vec<Id> = begin.configuration.members.keys().copied().collect();
@@ -66,7 +66,7 @@ pub fn replay(paths: &[PathBuf], progress: &mut dyn FnMut(u64)) -> Result<Replay
     if let Some(last) = play.shown.back_mut() {
         last.broke = play.broken.0.iter().map(|(rule, why)| format!("{rule}: {why}")).collect();
     }
-    let rules = verdicts::rules(play.history.complete, play.history.unseen_below > 0);
+    let rules = verdicts::rules(play.history.is_complete(), play.history.unseen_below > 0);
     Ok(Replayed {
         protocol: begin.protocol,
         cluster: begin.cluster,
@@ -105,13 +105,13 @@ impl Play {
 
     /// Follows each node for a while. False once all have ended.
     fn turn(&mut self, players: &mut [Player]) -> Result<bool, String> {
-        let (mut moved, mut waits) = (false, None);
+        let (mut moved, mut waits) = (false, Vec::new());
         for (index, player) in players.iter_mut().enumerate() {
             for _ in 0..TURN {
                 match self.follow(player, false)? {
                     Followed::Yes => moved = true,
-                    Followed::Waits => {
-                        waits = waits.or(Some(index));
+                    Followed::Waits(src) => {
+                        waits.push((index, src));
                         break;
                     }
                     Followed::Ended => break,
@@ -121,12 +121,14 @@ impl Play {
                 }
             }
         }
-        let Some(waiting) = waits.filter(|_| !moved) else { return Ok(moved) };
-        if self.history.complete {
+        if moved || waits.is_empty() {
+            return Ok(moved);
+        }
+        // Each waits for what another puts out after what it waits for itself: so it was put out before, too, where something is missing.
+        let Some((waiting, _)) = waits.into_iter().find(|(_, src)| !self.history.whole.contains(src)) else {
             self.come_from_nowhere(players)?;
             return Ok(false);
-        }
-        // Each waits for what another puts out after what it waits for itself: so something in between is missing.
+        };
         self.history.unseen_below = u64::MAX;
         self.nowhere += 1;
         self.follow(&mut players[waiting], true)?;
@@ -142,8 +144,10 @@ impl Play {
         {
             let message = (*src, player.node, Digest::of(msg));
             if !self.history.was_sent(message) {
-                if self.known.as_ref().is_none_or(|known| known.contains(&message)) {
-                    return Ok(Followed::Waits);
+                // All that a member put out is in its traces, or something is missing there.
+                let known = self.known.as_ref().filter(|_| !self.history.whole.contains(src));
+                if known.is_none_or(|known| known.contains(&message)) {
+                    return Ok(Followed::Waits(*src));
                 }
                 self.nowhere += 1;
             }
@@ -185,7 +189,13 @@ impl Play {
                 next.state = life.state.take();
                 player.life = Some(next);
             }
-            _ => player.life = Some(Life::begin(&begin)),
+            (before, at) => {
+                if let Some(before) = before {
+                    let (At::Start(stored) | At::Middle { saved: stored, .. }) = at;
+                    before.leads_to(stored, &mut self.broken);
+                }
+                player.life = Some(Life::begin(&begin));
+            }
         }
         self.lives += 1;
     }

@@ -99,7 +99,7 @@ fn what_nobody_asked_for_is_refused_where_all_requests_are_known() {
     let mut history = history();
     assert!(broken(&mut history, &[(0, 0, ballot(1, 0), "c"), (1, 0, ballot(1, 0), "c")]).is_empty());
     assert_eq!(decided(&history, 0, Some(&entry("c"))), ["validity"]);
-    history.complete = false;
+    history.whole.clear();
     assert!(decided(&history, 0, Some(&entry("c"))).is_empty());
 }
 
@@ -180,4 +180,28 @@ fn a_node_starts_from_what_was_durable_or_about_to_be() {
     assert_eq!(start(None, false), None, "nothing was durable");
     assert_eq!(start(None, true), Some("starts-from-what-it-saved"));
     assert_eq!(start(Some(Arc::new(voted(&[(0, ballot(1, 0), "b")]))), true), Some("starts-from-what-it-saved"));
+}
+
+#[test]
+fn what_was_durable_is_not_lost_where_something_is_missing() {
+    let voted = |votes: &[(Slot, Ballot, &str)]| {
+        let promised = votes.iter().map(|(_, ballot, _)| *ballot).max().unwrap_or_default();
+        Durable { promised, ..voted(votes) }
+    };
+    let durable = voted(&[(0, ballot(2, 0), "a")]);
+    let leads_to = |stored: Option<Durable<Kv>>| {
+        let (mut history, mut broken) = (history(), Broken::default());
+        let mut life = life(std::slice::from_ref(&durable));
+        life.commit(0, &mut history, &mut broken);
+        life.leads_to(&stored.map(Arc::new), &mut broken);
+        broken.0.first().map(|(rule, _)| *rule)
+    };
+    let refuted = Some("starts-from-what-it-saved");
+    assert_eq!(leads_to(Some(durable.clone())), None);
+    assert_eq!(leads_to(Some(voted(&[(0, ballot(3, 1), "b"), (1, ballot(3, 1), "c")]))), None, "it may have gone on");
+    assert_eq!(leads_to(None), refuted);
+    let lower = Durable { promised: ballot(2, 0), ..voted(&[(0, ballot(1, 0), "a")]) };
+    assert_eq!(leads_to(Some(lower)), refuted, "a lower vote");
+    assert_eq!(leads_to(Some(voted(&[(0, ballot(2, 0), "b")]))), refuted, "another vote in the ballot");
+    assert_eq!(leads_to(Some(Durable { promised: ballot(9, 0), ..Durable::default() })), refuted, "no vote");
 }

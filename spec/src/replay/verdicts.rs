@@ -123,6 +123,16 @@ pub fn names() -> Vec<&'static str> {
     rules(true, false).into_iter().map(|judged| judged.name).collect()
 }
 
+/// What a rule at the border is limited to where something is missing in the traces.
+fn limited_at_border(name: &str) -> Option<&'static str> {
+    match AT_BORDER.iter().position(|other| *other == name)? {
+        0 => Some("not judged of what was saved before the traces begin"),
+        1 => Some("where something is missing, judged of what must never go back"),
+        2 => Some("judged of who has all its traces, and of what others put out in theirs"),
+        _ => None,
+    }
+}
+
 /// Every rule, with what it was limited to: whether all is in the traces, and whether votes may not be.
 pub(super) fn rules(complete: bool, unseen: bool) -> Vec<Judged> {
     let limited = |rule: Rule| match rule {
@@ -131,10 +141,7 @@ pub(super) fn rules(complete: bool, unseen: bool) -> Vec<Judged> {
         Rule::Agreement | Rule::OneValueABallot if !complete => Some("judged of the votes in the traces"),
         _ => None,
     };
-    let border = |name: &'static str| Judged {
-        name,
-        limited: (name == AT_BORDER[2] && !complete).then_some("judged of what is put out anywhere in the traces"),
-    };
+    let border = |name: &'static str| Judged { name, limited: if complete { None } else { limited_at_border(name) } };
     let of = |rule: &Rule| Judged { name: rule.name(), limited: limited(*rule) };
     let rules = AT_BORDER.into_iter().map(border).chain([Judged { name: NO_PANIC, limited: None }]);
     rules.chain(OF_STEPS.iter().chain(&OF_HISTORY).map(of)).collect()

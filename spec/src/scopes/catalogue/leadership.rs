@@ -67,6 +67,7 @@ pub(super) fn scopes() -> Vec<Scope> {
             restarts: Some(0),
             restarting: vec![],
             witnesses: vec![Witness::SteppedDown],
+            progress: majorities(),
             losses: Losses::Heartbeats,
             ..base("step-down-voted", "a leader that hears no quorum steps down, and has voted")
         },

@@ -1,0 +1,266 @@
+//! One step from anywhere: every state of a replica that the proved invariant allows, within bounds and reachable or not, takes
+//! every step that elections, votes and decisions may ask of it; each must be a few steps of the abstract protocol, or none, and lead to
+//! what the invariant allows of the replica again, by itself.
+//!
+//! Such steps keep the invariant, whatever the bounds (`spec/proof/`): so a step that breaks it would be found here, however deep the state lies
+//! in which it is taken. Of the slot after the one there is what may be proposed, promised and told there, and no vote that the replica
+//! itself has stored. Of a snapshot there is what is left of one that was taken over. A step may lead out of these states, in the ways that
+//! `closed` names; it leads to none that is left out within the bounds.
+//! What makes it live is as at a start: whom it heard (but that a leader may have heard nobody), which promises it was told of, whom it
+//! fetches from; there are no requests, reads and deadlines.
+
+mod closed;
+mod states;
+
+use super::alone::{Alone, Found};
+use crate::properties::audit::Audit;
+use crate::properties::effect::digest;
+use crate::properties::party::{Msg, Stored};
+use crate::properties::refines;
+use crate::properties::step::{Looks, Seen, breaks_promises};
+use crate::properties::transition::stored_or_empty;
+use crate::refinement::invariant::clauses;
+use closed::Closed;
+use paxos_model::replica::ballot::Ballot;
+use paxos_model::replica::configuration::Configuration;
+use paxos_model::replica::message::Message;
+use paxos_model::replica::{Options, Replica, State, Timer};
+use paxos_model::trace::{self, Input};
+use stateright::actor::{Command as Output, Id};
+use states::{Ballots, NODES, ballots_of, locals, messages};
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// The scope.
+pub const SCOPE: Alone = Alone {
+    name: "one-step-from-anywhere",
+    description: "every step from every state of one slot that the proved invariant allows, reachable or not",
+    bounds: "each of 3 replicas, 1 slot and what is told of the next, 3 ballots, one a replica and two in one round, 2 values, no requests or reads, no snapshot but one that was taken over",
+    default: true,
+    property: "refines-spec",
+    explore: || explore(&[[(1, 1), (1, 2), (2, 0)]]),
+};
+
+/// The same with all three ballots in one round, or where a replica owns more than one of them, which follow each other in every order that
+/// there is up to names. Ballots of two owners are in one round, and in different ones.
+pub const SCOPE_OF_OWNERS: Alone = Alone {
+    name: "one-step-from-anywhere-owners",
+    description: "every step from every state of one slot that the proved invariant allows, where all ballots are in one round, or a replica owns two or all of them",
+    bounds: "as in one-step-from-anywhere, but with three ballots in one round, or of one replica, or of two in each of the three orders",
+    default: false,
+    property: "refines-spec",
+    explore: || {
+        explore(&[
+            [(1, 0), (1, 1), (1, 2)],
+            [(1, 0), (2, 0), (3, 0)],
+            [(1, 0), (2, 0), (2, 1)],
+            [(1, 0), (1, 1), (2, 0)],
+            [(1, 0), (2, 1), (3, 1)],
+        ])
+    },
+};
+
+/// Whether what a step rests on can all be true.
+fn is_allowed(configuration: &Configuration, seen: &Seen<'_>) -> bool {
+    // Nobody tells itself what it leads in.
+    if matches!(seen.delivered(), Some((src, Message::Heartbeat { .. } | Message::Prepare { .. })) if src == seen.node)
+    {
+        return false;
+    }
+    let (domain, mut known) = refines::premises(configuration, seen, Looks::Everywhere);
+    if refines::remembers(&known, seen.before).is_err() {
+        return false;
+    }
+    // Votes of others say nothing of what they have stored, and what is reported was proposed.
+    known.votes.retain(|(.., node)| *node == seen.node);
+    let reported = known.reports.iter().filter_map(|((_, _, slot), vote)| Some((*slot, vote.clone()?)));
+    known.proposals.extend(reported.map(|(slot, (ballot, value))| (ballot, slot, value)));
+    // The other clauses speak of what others have stored, and of what this one does not know.
+    const LOCAL: [&str; 5] = ["OneProposal", "VoteIsProposed", "AcceptedIsVote", "AcceptedIsOpen", "AcceptedIsLatest"];
+    let holds = clauses().iter().filter(|(name, _)| LOCAL.contains(name)).all(|(_, holds)| holds(&known, &domain));
+    let mut values = BTreeMap::new();
+    let agree = known.decided.iter().filter(|(_, value)| value.is_some());
+    holds && agree.into_iter().all(|(slot, value)| *values.entry(slot).or_insert(value) == value)
+}
+
+/// The states of one node in one row of ballots, with these options.
+struct Part {
+    ballots: Vec<Ballot>,
+    node: Id,
+    options: Options,
+}
+
+fn explore(all: &[Ballots]) -> Found {
+    // Without a pre-vote, and with one and with the next slot beyond the horizon.
+    let wide = Options { snapshot_every: 0, pre_vote: false, ..Options::default() };
+    let narrow = Options { pre_vote: true, window: 1, horizon: 1, ..wide.clone() };
+    let nodes = || (0..NODES).map(Id::from).flat_map(|node| [(node, wide.clone()), (node, narrow.clone())]);
+    let part = |ballots| nodes().map(move |(node, options)| Part { ballots: ballots_of(ballots), node, options });
+    let parts: Vec<Part> = all.iter().flat_map(part).collect();
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    let work = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(part) = parts.get(number) else { break };
+            let (found, states) = part.explore();
+            if found.broken.is_some() {
+                next.store(parts.len(), Ordering::Relaxed);
+            }
+            done.lock().expect("no worker panics").insert(number, (found, states));
+        }
+    };
+    thread::scope(|scope| {
+        (0..thread::available_parallelism().map_or(1, usize::from)).for_each(|_| drop(scope.spawn(work)));
+    });
+    // Some states lie in several parts. What was done beside the first part that is broken does not count: the figures are the same each time.
+    let (mut found, mut states) = (Found { depth: 1, ..Found::default() }, BTreeSet::new());
+    for (part, of_part) in done.into_inner().expect("no worker panics").into_values() {
+        states.extend(of_part);
+        found.generated += part.generated;
+        found.broken = part.broken;
+        if found.broken.is_some() {
+            break;
+        }
+    }
+    Found { unique: states.len(), ..found }
+}
+
+impl Part {
+    /// Takes every step from every state; returns their fingerprints, too.
+    fn explore(&self) -> (Found, BTreeSet<u64>) {
+        let Part { ballots, node, options } = self;
+        let configuration = Configuration::of_voters(NODES);
+        let (mut found, mut states) = (Found::default(), BTreeSet::new());
+        let sent =
+            (0..NODES).map(Id::from).flat_map(|src| messages(ballots, src).into_iter().map(move |msg| (src, msg)));
+        let timers = [Timer::Election, Timer::Resend, Timer::Flush].map(Input::Timeout);
+        let inputs = sent.map(|(src, msg)| Input::Deliver { src, msg }).chain(timers).chain([Input::Start]);
+        let inputs: Vec<Input<Msg, Timer>> = inputs.collect();
+        let replica = Replica::<Audit>::new(configuration.clone(), options.clone());
+        let locals = locals(&replica, ballots, *node);
+        let closed = Closed::new(ballots, &replica, *node, &locals);
+        for (state, stored) in locals {
+            let stored = Some(Arc::new(stored));
+            if !is_allowed(&configuration, &resting(*node, (&state, &stored), &AT_REST)) {
+                continue;
+            }
+            // A state is one, whatever the options.
+            states.insert(digest(&(node, &state, &stored)));
+            for input in &inputs {
+                match take(&replica, &closed, *node, (&state, &stored), input) {
+                    Ok(is_step) => found.generated += usize::from(is_step),
+                    Err(why) => {
+                        let step = format!("{node:?} is {state:?}, has stored {stored:?}, and takes {input:?}");
+                        found.broken = Some((vec![step], why));
+                        return (found, states);
+                    }
+                }
+            }
+        }
+        (found, states)
+    }
+}
+
+/// An input that says nothing: what else a step rests on is the state.
+const AT_REST: Input<Msg, Timer> = Input::Timeout(Timer::Flush);
+
+/// A step that was not taken yet.
+fn resting<'a>(
+    node: Id,
+    (state, stored): (&'a State<Audit>, &'a Option<Stored>),
+    input: &'a Input<Msg, Timer>,
+) -> Seen<'a> {
+    Seen { node, input, before: state, stored_before: stored, after: state, stored_after: stored, sends: &[] }
+}
+
+/// Takes a step. Returns whether it is one: it does something, and what it rests on can be true. The error says what is wrong with it.
+fn take(
+    replica: &Replica<Audit>,
+    closed: &Closed<'_>,
+    node: Id,
+    (state, stored): (&State<Audit>, &Option<Stored>),
+    input: &Input<Msg, Timer>,
+) -> Result<bool, String> {
+    let configuration = replica.configurations.at(0);
+    let offered = resting(node, (state, stored), input);
+    let run = || trace::step(replica, node, Some(state), stored, input);
+    let Ok(step) = catch_unwind(AssertUnwindSafe(run)) else {
+        return if is_allowed(configuration, &offered) { Err("it panics".into()) } else { Ok(false) };
+    };
+    let (mut stored_now, mut sends) = (stored.clone(), Vec::new());
+    for output in step.outputs {
+        match output {
+            Output::Save(value) => stored_now = Some(value),
+            Output::Send(dst, msg) => sends.push((dst, msg)),
+            _ => {}
+        }
+    }
+    let after = step.state.as_ref().unwrap_or(state);
+    let is_other = after != state || stored_now != *stored;
+    if !is_other && sends.is_empty() || !is_allowed(configuration, &offered) {
+        return Ok(false);
+    }
+    let seen = Seen { after, stored_after: &stored_now, sends: &sends, ..offered };
+    let broken = refines::broken(configuration, &seen, Looks::Everywhere).or_else(|| breaks_promises(&seen));
+    // What the step left as it was is allowed: else it would not have been taken.
+    let rests = || is_allowed(configuration, &resting(node, (after, &stored_now), &AT_REST));
+    let broken = broken
+        .or_else(|| (is_other && !rests()).then(|| "the invariant does not allow what is after it".into()))
+        .or_else(|| closed.leaves_out(after, &stored_or_empty(&stored_now), &sends));
+    broken.map_or(Ok(true), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::states::{leaderships, values};
+    use super::*;
+    use crate::properties::audit::Tagged;
+    use paxos_model::replica::Role;
+    use paxos_model::replica::durable::Durable;
+    use paxos_model::replica::leader::Proposal;
+    use paxos_model::replica::message::Entry;
+    use stateright::actor::{Actor, Out};
+
+    /// Whether it is allowed that node 0 has `stored`, has `memory`, and leads, if it does, with these proposals in slot 0.
+    fn allowed(stored: &Durable<Audit>, memory: &Durable<Audit>, leads: Option<&[Entry<Tagged>]>) -> bool {
+        let (node, configuration) = (Id::from(0), Configuration::of_voters(NODES));
+        let replica = Replica::<Audit>::new(configuration.clone(), Options { snapshot_every: 0, ..Options::default() });
+        let mut state = replica.on_start(node, &Some(Arc::new(memory.clone())), &mut Out::new());
+        if let Some(proposed) = leads {
+            let mut leader = leaderships(node, stored, 0).swap_remove(0);
+            let proposal = |entry: &Entry<Tagged>| Proposal { entry: entry.clone(), bytes: 0, votes: BTreeSet::new() };
+            leader.proposals = proposed.iter().map(|entry| (0, proposal(entry))).collect();
+            state.role = Role::Leading(leader);
+        }
+        let stored = Some(Arc::new(stored.clone()));
+        is_allowed(&configuration, &resting(node, (&state, &stored), &AT_REST))
+    }
+
+    #[test]
+    fn what_a_replica_shows_by_itself_must_be_allowed() {
+        let [noop, batch] = values();
+        let promised = Ballot { round: 1, node: 0.into() };
+        let mut voted = Durable { promised, ..Durable::default() };
+        voted.accepted.insert(0, promised);
+        voted.log.insert(0, noop.clone());
+        let mut decided = voted.clone();
+        decided.accepted.clear();
+        decided.decided = 1;
+
+        assert!(allowed(&voted, &voted, None) && allowed(&decided, &decided, None));
+        // It leads with what it voted for, and remembers that.
+        assert!(allowed(&voted, &voted, Some(std::slice::from_ref(&noop))));
+        assert!(!allowed(&voted, &voted, Some(&[])));
+        assert!(!allowed(&voted, &voted, Some(std::slice::from_ref(&batch))));
+        // A vote that is left in a slot that is stored as decided.
+        let left = Durable { accepted: voted.accepted.clone(), ..decided.clone() };
+        assert!(!allowed(&left, &decided, None));
+        // What it knows of a slot, and what it has stored there.
+        let mut otherwise = decided.clone();
+        otherwise.log.insert(0, batch);
+        assert!(!allowed(&decided, &otherwise, None));
+    }
+}

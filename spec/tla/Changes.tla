@@ -1,0 +1,86 @@
+------------------------------- MODULE Changes -------------------------------
+(***************************************************************************)
+(* The clauses of the invariant where it does not hold: in all states that *)
+(* are one change away from one that a few steps lead to, whether or not   *)
+(* any step makes that change.  The formulas that are proved, and the same *)
+(* clauses in Rust, must be broken in just as many (proof/changes.py,      *)
+(* tests/clauses.rs), so that none of the three is weaker than another.    *)
+(***************************************************************************)
+EXTENDS MC, Integers
+
+CONSTANT Steps  \* As many as are taken before the change.
+
+VARIABLE changed
+
+\* How many of the changed states break each clause.
+Breaks == [ProposalIsSafe   |->   3642,   OneProposal      |->   1484,
+           VoteIsProposed   |->  14260,   VoteIsPromised   |->   7230,
+           AcceptedIsVote   |->  17202,   AcceptedIsLatest |->  14898,
+           AcceptedIsOpen   |->   4248,   ReportIsPromised |->  15522,
+           ReportIsVote     |->  29340,   ReportIsLatest   |->   5382,
+           DecidedIsChosen  |->   2980,   MarkedIsDecided  |->   1404,
+           LogIsDecided     |->   8016]
+
+Holds == [ProposalIsSafe   |-> ProposalIsSafe,   OneProposal      |-> OneProposal,
+          VoteIsProposed   |-> VoteIsProposed,   VoteIsPromised   |-> VoteIsPromised,
+          AcceptedIsVote   |-> AcceptedIsVote,   AcceptedIsLatest |-> AcceptedIsLatest,
+          AcceptedIsOpen   |-> AcceptedIsOpen,   ReportIsPromised |-> ReportIsPromised,
+          ReportIsVote     |-> ReportIsVote,     ReportIsLatest   |-> ReportIsLatest,
+          DecidedIsChosen  |-> DecidedIsChosen,  MarkedIsDecided  |-> MarkedIsDecided,
+          LogIsDecided     |-> LogIsDecided]
+
+Toggled(set, element) == IF element \in set THEN set \ {element} ELSE set \cup {element}
+
+Promised == \E n \in Node, b \in Ballot \cup {0} :
+  /\ promised' = [promised EXCEPT ![n] = b]
+  /\ UNCHANGED <<accepted, log, reports, proposals, votes, marks, decided>>
+
+Accepted == \E n \in Node, s \in Slot, vote \in Vote \cup {NoVote} :
+  /\ accepted' = [accepted EXCEPT ![n][s] = vote]
+  /\ UNCHANGED <<promised, log, reports, proposals, votes, marks, decided>>
+
+Logged == \E n \in Node, entries \in {<<>>} \cup {<<v>> : v \in Value} :
+  /\ log' = [log EXCEPT ![n] = entries]
+  /\ UNCHANGED <<promised, accepted, reports, proposals, votes, marks, decided>>
+
+Reported == \E n \in Node, b \in Ballot, s \in Slot :
+  LET others == {r \in reports : <<r.node, r.bal, r.slot>> # <<n, b, s>>} IN
+  /\ \/ reports' = others
+     \/ \E vote \in Vote \cup {NoVote} : reports' = others \cup {[node |-> n, bal |-> b, slot |-> s, vote |-> vote]}
+  /\ UNCHANGED <<promised, accepted, log, proposals, votes, marks, decided>>
+
+Proposed == \E proposal \in Proposal :
+  /\ proposals' = Toggled(proposals, proposal)
+  /\ UNCHANGED <<promised, accepted, log, reports, votes, marks, decided>>
+
+SomeVote == \E vote \in Cast :
+  /\ votes' = Toggled(votes, vote)
+  /\ UNCHANGED <<promised, accepted, log, reports, proposals, marks, decided>>
+
+Marked == \E b \in Ballot, end \in {0, 1} :
+  /\ marks' = [marks EXCEPT ![b] = end]
+  /\ UNCHANGED <<promised, accepted, log, reports, proposals, votes, decided>>
+
+Decided == \E decision \in Decision :
+  /\ decided' = Toggled(decided, decision)
+  /\ UNCHANGED <<promised, accepted, log, reports, proposals, votes, marks>>
+
+Change == Promised \/ Accepted \/ Logged \/ Reported \/ Proposed \/ SomeVote \/ Marked \/ Decided
+
+InitChanges == Init /\ changed = FALSE
+NextChanges == /\ ~ changed
+               /\ \/ (TLCGet("level") <= Steps /\ Next /\ changed' = FALSE)
+                  \/ (Change /\ changed' = TRUE)
+SpecChanges == InitChanges /\ [][NextChanges]_<<vars, changed>>
+
+\* How many are left.  One thread visits each state once, those of fewer steps first; so it can count.
+ASSUME TLCSet(1, Breaks)
+
+\* No more than they are to be, and it says where they are as many.
+Counted(clause) == LET left == TLCGet(1)[clause] - 1 IN
+  /\ TLCSet(1, [TLCGet(1) EXCEPT ![clause] = left])
+  /\ left = 0 => PrintT(<<"as many", clause>>)
+  /\ left >= 0
+
+NoMore == changed => \A clause \in DOMAIN Holds : Holds[clause] \/ Counted(clause)
+===============================================================================
