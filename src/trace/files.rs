@@ -94,12 +94,16 @@ impl Files {
                 Ok(())
             }
             Err(error) => {
-                // The one before is the last that tells of this life.
-                if let Some((path, length)) = self.earlier.pop() {
-                    self.earlier.push((cut_off(&path), length));
-                }
+                self.cut_off_earlier();
                 Err(error)
             }
+        }
+    }
+
+    /// Marks that what follows on the last file is told nowhere.
+    fn cut_off_earlier(&mut self) {
+        if let Some((path, length)) = self.earlier.pop() {
+            self.earlier.push((cut_off(&path), length));
         }
     }
 
@@ -119,8 +123,9 @@ impl Files {
             return;
         }
         if self.length == 0 {
-            // It tells nothing. The next one says which file was before it, and so that something is missing.
+            // It tells nothing: the one before is the last that tells of what follows on it.
             let _ = fs::remove_file(&self.path);
+            self.cut_off_earlier();
         } else {
             self.earlier.push((cut_off(&self.path), self.length));
         }
@@ -169,13 +174,19 @@ mod tests {
         assert_eq!(files.latest(), Some((0, 0)), "the next one tells that this one was before it");
         files.next(3, 0).unwrap();
         files.append(b"{}\n").unwrap();
-        files.cut_off();
         files.next(4, 0).unwrap();
         files.cut_off();
         assert_eq!(files.latest(), Some((4, 0)), "though it is empty, and gone");
+        files.next(5, 0).unwrap();
+        files.append(b"{}\n").unwrap();
+        files.cut_off();
+        files.next(6, 0).unwrap();
+        files.cut_off();
         let names = names(directory.path());
         assert!(names.iter().all(|name| !name.contains("-cut-cut") && !name.contains("life000004")), "{names:?}");
-        assert!(names.contains(&"node0-life000003-file0000-cut.ndjson".to_owned()), "{names:?}");
-        assert_eq!(Files::open(directory.path(), 0, 16 << 20).unwrap().next_life(), 4);
+        for life in [3, 5] {
+            assert!(names.contains(&format!("node0-life00000{life}-file0000-cut.ndjson")), "{names:?}");
+        }
+        assert_eq!(Files::open(directory.path(), 0, 16 << 20).unwrap().next_life(), 6);
     }
 }

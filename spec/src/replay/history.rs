@@ -132,6 +132,13 @@ impl History {
     /// A node takes a slot for decided, with this entry, if it has one.
     pub(super) fn decide(&self, slot: Slot, entry: Option<&message::Entry<Command>>, broken: &mut Broken) {
         if slot < self.unseen_below {
+            // Of what is chosen something may be unseen, but not that something else is.
+            let other = |values: &BTreeMap<Digest, Ballot>, entry| !values.contains_key(&Digest::of(entry));
+            if let (Some(values), Some(entry)) = (self.chosen.get(&slot), entry)
+                && other(values, entry)
+            {
+                broken.add(Rule::DecidedIsChosen, format!("decides {entry:?} in slot {slot}, where another is chosen"));
+            }
             return;
         }
         let Some(entry) = entry else {

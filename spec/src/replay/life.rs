@@ -108,7 +108,12 @@ impl Life {
                 let (step, _) = self.saves[place];
                 self.commit(step, history, broken);
             }
-            (None, None) => {}
+            (None, None) => {
+                // Nobody saw it become durable, and it is.
+                if let Some(stored) = stored {
+                    history.stored(self.node, &Durable::default(), stored, broken);
+                }
+            }
             (None, Some(durable)) => {
                 let (is, was) = (told(stored), told(durable));
                 let later = self.saves.len();

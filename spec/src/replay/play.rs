@@ -8,6 +8,7 @@ use super::verdicts::{self, AT_BORDER, Broken, Replayed};
 use crate::engine::{NO_PANIC, panic_text};
 use crate::properties::step::{Looks, Seen, broken_anyway};
 use paxos_model::kv::Kv;
+use paxos_model::replica::durable::Durable;
 use paxos_model::replica::message::MessageOf;
 use paxos_model::replica::{Replica, State, Timer};
 use paxos_model::trace::line::{At, Begin, Digest, Line, Outputs, Taken};
@@ -193,6 +194,10 @@ impl Play {
                 if let Some(before) = before {
                     let (At::Start(stored) | At::Middle { saved: stored, .. }) = at;
                     before.leads_to(stored, &mut self.broken);
+                }
+                if let At::Start(Some(stored)) = at {
+                    // What it starts from is durable, whoever saw it become so.
+                    self.history.stored(player.node, &Durable::default(), stored, &mut self.broken);
                 }
                 player.life = Some(Life::begin(&begin));
             }

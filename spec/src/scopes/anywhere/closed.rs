@@ -1,5 +1,6 @@
-//! That what is enumerated is closed: a step leads to another of its states, and sends what may come to another replica, or leaves the bounds
-//! in one of the ways that are named here. So no sort of state is left out unseen.
+//! That what is enumerated is closed: as far as the clauses speak of a state, a step leads to another that is enumerated, and sends what may come to
+//! another replica, or leaves the bounds in one of the ways that are named here. So no sort of vote, promise, decision or proposal is left out
+//! unseen. What no clause speaks of may be otherwise, and handlers look at it: see `states::at_work`.
 
 use super::states::{Local, messages, values};
 use crate::properties::audit::{Audit, Tagged};
@@ -57,8 +58,8 @@ impl<'a> Closed<'a> {
         sent().map(|(_, message)| format!("{message:?} is within the bounds, and not among the messages that may come"))
     }
 
-    /// A state without what nothing rests on: what a replica applies, does for clients, fetches and serves, whom it heard, and what is to be
-    /// proposed later. Of those heard it counts whether they are a quorum, with the replica itself.
+    /// A state without what no clause speaks of: what a replica applies, does for clients, fetches and serves, what it was outbid by, whom it heard,
+    /// and what is to be proposed later. Of those heard it counts whether they are a quorum, with the replica itself.
     fn state(&self, state: &State<Audit>, stored: &Durable<Audit>) -> u64 {
         let mut role = state.role.clone();
         match &mut role {

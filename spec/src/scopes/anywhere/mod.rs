@@ -5,9 +5,9 @@
 //! Such steps keep the invariant, whatever the bounds (`spec/proof/`): so a step that breaks it would be found here, however deep the state lies
 //! in which it is taken. Of the slot after the one there is what may be proposed, promised and told there, and no vote that the replica
 //! itself has stored. Of a snapshot there is what is left of one that was taken over. A step may lead out of these states, in the ways that
-//! `closed` names; it leads to none that is left out within the bounds.
-//! What makes it live is as at a start: whom it heard (but that a leader may have heard nobody), which promises it was told of, whom it
-//! fetches from; there are no requests, reads and deadlines.
+//! `closed` names; as far as the clauses speak of it, it leads to none that is left out within the bounds.
+//! What no clause speaks of is as at a start, but that a leader may have heard nobody, or have something to propose; or one thing of it is not
+//! ([`SCOPE_AT_WORK`]). There are no requests, reads and deadlines, nobody is sent a snapshot, and none is taken.
 
 mod closed;
 mod states;
@@ -27,7 +27,7 @@ use paxos_model::replica::message::Message;
 use paxos_model::replica::{Options, Replica, State, Timer};
 use paxos_model::trace::{self, Input};
 use stateright::actor::{Command as Output, Id};
-use states::{Ballots, NODES, ballots_of, locals, messages};
+use states::{Ballots, NODES, at_work, ballots_of, locals, messages};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,7 +41,17 @@ pub const SCOPE: Alone = Alone {
     bounds: "each of 3 replicas, 1 slot and what is told of the next, 3 ballots, one a replica and two in one round, 2 values, no requests or reads, no snapshot but one that was taken over",
     default: true,
     property: "refines-spec",
-    explore: || explore(&[[(1, 1), (1, 2), (2, 0)]]),
+    explore: || explore(&[OF_ALL], false),
+};
+
+/// The same in the midst of something else.
+pub const SCOPE_AT_WORK: Alone = Alone {
+    name: "one-step-from-anywhere-at-work",
+    description: "the same where the replica fetches, was outbid, has part of a snapshot, heard some of the others only, or has something to propose",
+    bounds: "as in one-step-from-anywhere, and one of these at a time",
+    default: false,
+    property: "refines-spec",
+    explore: || explore(&[OF_ALL], true),
 };
 
 /// The same with all three ballots in one round, or where a replica owns more than one of them, which follow each other in every order that
@@ -53,15 +63,19 @@ pub const SCOPE_OF_OWNERS: Alone = Alone {
     default: false,
     property: "refines-spec",
     explore: || {
-        explore(&[
+        let all = [
             [(1, 0), (1, 1), (1, 2)],
             [(1, 0), (2, 0), (3, 0)],
             [(1, 0), (2, 0), (2, 1)],
             [(1, 0), (1, 1), (2, 0)],
             [(1, 0), (2, 1), (3, 1)],
-        ])
+        ];
+        explore(&all, false)
     },
 };
+
+/// One of each replica: of one round, and of two.
+const OF_ALL: Ballots = [(1, 1), (1, 2), (2, 0)];
 
 /// Whether what a step rests on can all be true.
 fn is_allowed(configuration: &Configuration, seen: &Seen<'_>) -> bool {
@@ -91,14 +105,17 @@ struct Part {
     ballots: Vec<Ballot>,
     node: Id,
     options: Options,
+    /// In the midst of something else, or not.
+    at_work: bool,
 }
 
-fn explore(all: &[Ballots]) -> Found {
+fn explore(all: &[Ballots], at_work: bool) -> Found {
     // Without a pre-vote, and with one and with the next slot beyond the horizon.
     let wide = Options { snapshot_every: 0, pre_vote: false, ..Options::default() };
     let narrow = Options { pre_vote: true, window: 1, horizon: 1, ..wide.clone() };
     let nodes = || (0..NODES).map(Id::from).flat_map(|node| [(node, wide.clone()), (node, narrow.clone())]);
-    let part = |ballots| nodes().map(move |(node, options)| Part { ballots: ballots_of(ballots), node, options });
+    let part =
+        |ballots| nodes().map(move |(node, options)| Part { ballots: ballots_of(ballots), node, options, at_work });
     let parts: Vec<Part> = all.iter().flat_map(part).collect();
     let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let work = || {
@@ -131,7 +148,7 @@ fn explore(all: &[Ballots]) -> Found {
 impl Part {
     /// Takes every step from every state; returns their fingerprints, too.
     fn explore(&self) -> (Found, BTreeSet<u64>) {
-        let Part { ballots, node, options } = self;
+        let Part { ballots, node, options, at_work: is_at_work } = self;
         let configuration = Configuration::of_voters(NODES);
         let (mut found, mut states) = (Found::default(), BTreeSet::new());
         let sent =
@@ -142,7 +159,8 @@ impl Part {
         let replica = Replica::<Audit>::new(configuration.clone(), options.clone());
         let locals = locals(&replica, ballots, *node);
         let closed = Closed::new(ballots, &replica, *node, &locals);
-        for (state, stored) in locals {
+        let all = if *is_at_work { at_work(ballots, *node, &locals) } else { locals };
+        for (state, stored) in all {
             let stored = Some(Arc::new(stored));
             if !is_allowed(&configuration, &resting(*node, (&state, &stored), &AT_REST)) {
                 continue;

@@ -8,8 +8,9 @@ use paxos_model::replica::ballot::{Ballot, Slot};
 use paxos_model::replica::durable::Durable;
 use paxos_model::replica::executor::Executor;
 use paxos_model::replica::leader::{Leader, Proposal};
-use paxos_model::replica::message::{Act, Entry, Message, Operation, OperationId, SessionId, Vote};
+use paxos_model::replica::message::{Act, Arrived, Entry, Message, Operation, OperationId, SessionId, Vote};
 use paxos_model::replica::proposer::Proposer;
+use paxos_model::replica::snapshot::Arriving;
 use paxos_model::replica::{Replica, Role, State};
 use stateright::actor::{Actor, Id, Out};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -163,7 +164,7 @@ pub(super) fn leaderships(node: Id, stored: &Durable<Audit>, decided: Slot) -> V
     let unheard = all.clone().into_iter().map(|leader| Leader { contacts: BTreeSet::new(), ..leader });
     let unheard = unheard.collect::<Vec<_>>();
     // And with something to propose next.
-    let waiting = operation(2);
+    let waiting = operation(1);
     let queued = all.clone().into_iter().map(|mut leader| {
         leader.known.insert(waiting.key());
         leader.queue.push_back(waiting.clone());
@@ -185,9 +186,13 @@ pub(super) fn locals(replica: &Replica<Audit>, ballots: &[Ballot], node: Id) -> 
         for following in [None].into_iter().chain(heard) {
             all.push((State { following, ..started.clone() }, stored.clone()));
         }
-        let ballot = stored.promised.next(node);
-        for granted in sets().filter(|set| set.contains(&node)) {
-            all.push((State { role: Role::Polling { ballot, granted }, ..started.clone() }, stored.clone()));
+        // For the ballot after what it promised, or after what it was outbid by.
+        let above = ballots.iter().filter(|ballot| **ballot > stored.promised);
+        let polled: BTreeSet<Ballot> = [stored.promised].iter().chain(above).map(|ballot| ballot.next(node)).collect();
+        for (ballot, granted) in polled.iter().flat_map(|ballot| sets().map(move |granted| (*ballot, granted))) {
+            if granted.contains(&node) {
+                all.push((State { role: Role::Polling { ballot, granted }, ..started.clone() }, stored.clone()));
+            }
         }
         if stored.promised.node != node || stored.promised == Ballot::default() {
             continue;
@@ -198,6 +203,40 @@ pub(super) fn locals(replica: &Replica<Audit>, ballots: &[Ballot], node: Id) -> 
         for leader in leaderships(node, &stored, started.durable.decided) {
             let following = Some(leader.ballot);
             all.push((State { role: Role::Leading(leader), following, ..started.clone() }, stored.clone()));
+        }
+    }
+    all
+}
+
+/// Of each of these, all that differ in one thing that no clause speaks of, and that handlers look at: whether it fetches, what it was outbid by,
+/// what of a snapshot has arrived, whom a leader heard, and whether it has something to propose.
+pub(super) fn at_work(ballots: &[Ballot], node: Id, at_rest: &[Local]) -> Vec<Local> {
+    let other = (0..NODES).map(Id::from).find(|other| *other != node);
+    let heard = [BTreeSet::new(), other.into_iter().collect(), (0..NODES).map(Id::from).collect()];
+    let mut all = Vec::new();
+    for (state, stored) in at_rest {
+        let mut add = |state: State<Audit>| all.push((state, stored.clone()));
+        add(State { fetching: true, ..state.clone() });
+        ballots.iter().for_each(|outbid| add(State { outbid: *outbid, ..state.clone() }));
+        if let Role::Leading(leader) = &state.role {
+            let mut lead = |leader| add(State { role: Role::Leading(leader), ..state.clone() });
+            for contacts in heard.iter().filter(|contacts| **contacts != leader.contacts) {
+                lead(Leader { contacts: contacts.clone(), ..leader.clone() });
+            }
+            if leader.queue.is_empty() {
+                let waiting = operation(1);
+                let mut leader = leader.clone();
+                leader.known.insert(waiting.key());
+                leader.queue.push_back(waiting);
+                lead(leader);
+            }
+        }
+        for slot in state.durable.decided + 1..=2 {
+            let executor = Executor { applied: slot, ..Executor::default() };
+            let arriving = Some(Arriving { executor, after: None });
+            let memory = Durable { arriving: arriving.clone(), ..(*state.durable).clone() };
+            let state = State { durable: Arc::new(memory), ..state.clone() };
+            all.push((state, Durable { arriving, ..stored.clone() }));
         }
     }
     all
@@ -214,7 +253,7 @@ pub(super) fn messages(ballots: &[Ballot], src: Id) -> Vec<Msg> {
                 all.push(Message::Accept { ballot, slot, entry });
             }
         }
-        all.push(Message::HeartbeatAck { ballot, round: 0 });
+        all.extend((0..=1).map(|round| Message::HeartbeatAck { ballot, round }));
         all.extend((0..=1).map(|slot| Message::Accepted { ballot, slot }));
         all.push(Message::Promise { ballot, first: 2, votes: Vec::new() });
         let below = || votes(ballots, |lower| *lower < ballot);
@@ -228,16 +267,21 @@ pub(super) fn messages(ballots: &[Ballot], src: Id) -> Vec<Msg> {
             }
         }
     }
-    // Asked for is the next ballot after what is promised.
+    // Asked for is the next ballot after what is promised, or after what it was outbid by.
     let promises = || [Ballot::default()].into_iter().chain(ballots.iter().copied());
-    all.extend(promises().map(|promised| Message::PreVote { ballot: promised.next(src), promised }));
+    for outbid in promises() {
+        let lower = promises().filter(|promised| *promised <= outbid);
+        all.extend(lower.map(|promised| Message::PreVote { ballot: outbid.next(src), promised }));
+    }
     let polled = |node| promises().map(move |promised| Message::PreVoted { ballot: promised.next(Id::from(node)) });
     all.extend((0..NODES).flat_map(polled));
     for entry in values() {
         all.extend((0..=1).map(|from| Message::Decided { from, entries: vec![entry.clone()] }));
         all.extend(values().map(|next| Message::Decided { from: 0, entries: vec![entry.clone(), next] }));
     }
-    all.extend((0..=1).map(|from| Message::Fetch { from, arriving: None }));
+    for (from, arriving) in (0..=2).flat_map(|from| [(from, None), (from, Some(Arrived { slot: 1, after: None }))]) {
+        all.push(Message::Fetch { from, arriving });
+    }
     for last in [false, true] {
         all.extend((1..=2).map(|slot| Message::Part { slot, after: None, pieces: Vec::new(), last }));
     }
