@@ -25,10 +25,7 @@ class Changes:
         found = 0
         for tuple_ in itertools.product(*[range(self.bounds.size[sort]) for sort in STATE[name]]):
             if all(term is None or term == own for term, own in zip(terms, tuple_, strict=True)):
-                index = 0
-                for sort, own in zip(STATE[name], tuple_, strict=True):
-                    index = index * self.bounds.size[sort] + own
-                found |= 1 << index
+                found |= self.bounds.bit(name, tuple_)
         return found
 
     def to(self, name, *terms, end):

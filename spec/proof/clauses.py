@@ -11,35 +11,37 @@ from explore import BY_TYPE, MODULE, SCOPES, Bounds, Translator
 from protocol import INVARIANT, STATE, Ballot, Node, Slot, Value
 
 CASES = MODULE.parent / "Clauses.tla"
-NO_VOTE = None
+# What the expressions of that module are made of.
+NAMES = dict(Node=range(3), Slot=range(1), Ballot=(1, 2), NoVote=None, listed=lambda *all: list(all))
 
 
-def whole():
-    """`Whole` of the module."""
-    seven = dict(bal=1, val=7)
-    return dict(
-        promised={n: 1 if n == 0 else 2 for n in range(3)},
-        accepted={n: {0: NO_VOTE if n == 2 else seven} for n in range(3)},
-        log={n: [] for n in range(3)},
-        reports=[dict(node=1, bal=2, slot=0, vote=seven)],
-        proposals=[dict(bal=1, slot=0, val=7)],
-        votes=[dict(node=n, bal=1, slot=0, val=7) for n in (0, 1)],
-        marks={b: 0 for b in (1, 2)},
-        decided=[dict(slot=0, val=7)],
-    )
+def value(text, old=None):
+    """An expression of the module, of functions, records, sequences, sets and numbers; `@` is what there was."""
+    text = re.sub(r"<<(.*?)>>", r"listed(\1)", text)
+    text = re.sub(r"IF (\w+) = (\w+) THEN (\w+) ELSE (\w+)", r"(\3 if \1 == \2 else \4)", text)
+    text = re.sub(r"\{([^{}:]*)\}", r"listed(\1)", text)
+    text = re.sub(r"\{(.*) : (\w+) \\in (.*)\}", r"list(\1 for \2 in \3)", text)
+    function, record = r"\[(\w+) \\in (\w+) \|-> ([^\[\]]*)\]", r"\[(\w+ +\|->[^\[\]]*)\]"
+    while re.search(r"\[", text):
+        inner = re.sub(function, r"dict((\1, \3) for \1 in \2)", text)
+        inner = re.sub(record, lambda found: "dict(" + re.sub(r" *\|->", "=", found[1]) + ")", inner)
+        if inner == text:
+            raise ValueError(f"{CASES.name} has an expression that is not translated: {text}")
+        text = inner
+    return eval(text.replace(r"\cup", "+").replace("@", "old"), dict(NAMES, old=old))
 
 
-def value(text, old):
-    """An expression of the module: sets of records, a sequence of numbers, a vote or a number; `@` is what there was."""
-    text = re.sub(r"<<(.*?)>>", r"[\1]", text)
-    text = re.sub(r"\[(\w+ \|->.*?)\]", lambda found: "dict(" + found[1].replace(" |->", "=") + ")", text)
-    text = re.sub(r"\{(.*)\}", r"[\1]", text).replace(r"\cup", "+").replace("@", "old")
-    return eval(text, dict(old=old, Seven=dict(bal=1, val=7), NoVote=NO_VOTE))
+def defined(name):
+    """What the module defines by this name."""
+    return value(re.search(rf"^{name} == (.*?)\n(?:\n|\S)", CASES.read_text(), re.M | re.S)[1])
+
+
+NAMES["Seven"] = defined("Seven")
 
 
 def changed(text):
     """`Whole` but for what follows EXCEPT."""
-    state = whole()
+    state = defined("Whole")
     for place, new in re.findall(r"!\.(\S+) = (.*?)(?=, !\.|$)", text):
         name, *indices = re.findall(r"\w+", place)
         *path, last = [name, *map(int, indices)]
@@ -75,15 +77,9 @@ def relations(state):
 def encoded(state, bounds):
     """A state as the formulas of explore.py take it: each relation as the bits of a number."""
     first = {Node: 0, Slot: 0, Ballot: 1, Value: 7}
-
-    def bit(sorts, tuple_):
-        index = 0
-        for sort, term in zip(sorts, tuple_, strict=True):
-            index = index * bounds.size[sort] + term - first[sort]
-        return 1 << index
-
+    place = lambda sorts, terms: [term - first[sort] for sort, term in zip(sorts, terms, strict=True)]  # noqa: E731
     tuples = relations(state)
-    return [sum({bit(sorts, one) for one in tuples[name]}) for name, sorts in STATE.items()]
+    return [sum({bounds.bit(name, place(sorts, one)) for one in tuples[name]}) for name, sorts in STATE.items()]
 
 
 def main():

@@ -5,6 +5,7 @@ its tuples, as the bits of a number. In each state every clause of the invariant
 """
 
 import functools
+import math
 import multiprocessing
 import re
 import sys
@@ -43,6 +44,14 @@ class Bounds:
         self.decides = "SPECIFICATION SpecVotes" not in text
         self.states = int(re.search(r"([\d,]+) distinct states", text)[1].replace(",", ""))
 
+    def weights(self, sorts):
+        """What a term of each sort counts for in the place of a tuple."""
+        return [math.prod(self.size[sort] for sort in sorts[place + 1 :]) for place in range(len(sorts))]
+
+    def bit(self, name, terms):
+        """The bit of a tuple of this relation."""
+        return 1 << sum(term * weight for term, weight in zip(terms, self.weights(STATE[name]), strict=True))
+
 
 class Translator:
     """From formulas to Python, for certain bounds."""
@@ -55,11 +64,8 @@ class Translator:
         return f"x{self.names}"
 
     def index(self, sorts, terms):
-        """The bit of a tuple."""
-        text = "0"
-        for sort, term in zip(sorts, terms, strict=True):
-            text = f"({text})*{self.bounds.size[sort]}+{term}" if text != "0" else term
-        return text
+        """The place of a tuple."""
+        return "+".join(f"{term}*{weight}" for term, weight in zip(terms, self.bounds.weights(sorts), strict=True))
 
     def expression(self, e, bound=()):
         """`bound` are the names of the variables, the innermost last."""

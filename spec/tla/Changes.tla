@@ -31,14 +31,6 @@ InTwoSlots ==
    DecidedIsChosen  |->   1728,   MarkedIsDecided  |->    612,
    LogIsDecided     |->   5220]
 
-Holds == [ProposalIsSafe   |-> ProposalIsSafe,   OneProposal      |-> OneProposal,
-          VoteIsProposed   |-> VoteIsProposed,   VoteIsPromised   |-> VoteIsPromised,
-          AcceptedIsVote   |-> AcceptedIsVote,   AcceptedIsLatest |-> AcceptedIsLatest,
-          AcceptedIsOpen   |-> AcceptedIsOpen,   ReportIsPromised |-> ReportIsPromised,
-          ReportIsVote     |-> ReportIsVote,     ReportIsLatest   |-> ReportIsLatest,
-          DecidedIsChosen  |-> DecidedIsChosen,  MarkedIsDecided  |-> MarkedIsDecided,
-          LogIsDecided     |-> LogIsDecided]
-
 Toggled(set, element) == IF element \in set THEN set \ {element} ELSE set \cup {element}
 
 Promised == \E n \in Node, b \in Ballot \cup {0} :

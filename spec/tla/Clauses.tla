@@ -38,14 +38,6 @@ Cases == {
   Case("MarkedIsDecided",  [Whole EXCEPT !.decided = {}, !.marks[1] = 1]),
   Case("LogIsDecided",     [Whole EXCEPT !.log[2] = <<8>>])}
 
-Holds == [ProposalIsSafe   |-> ProposalIsSafe,   OneProposal      |-> OneProposal,
-          VoteIsProposed   |-> VoteIsProposed,   VoteIsPromised   |-> VoteIsPromised,
-          AcceptedIsVote   |-> AcceptedIsVote,   AcceptedIsLatest |-> AcceptedIsLatest,
-          AcceptedIsOpen   |-> AcceptedIsOpen,   ReportIsPromised |-> ReportIsPromised,
-          ReportIsVote     |-> ReportIsVote,     ReportIsLatest   |-> ReportIsLatest,
-          DecidedIsChosen  |-> DecidedIsChosen,  MarkedIsDecided  |-> MarkedIsDecided,
-          LogIsDecided     |-> LogIsDecided]
-
 BreaksThatAlone == {clause \in DOMAIN Holds : ~ Holds[clause]} = broken
 InvIsAllOfThem  == Inv <=> broken = {}
 EachHasItsCase  == \A clause \in DOMAIN Holds : \E case \in Cases : case.broken = {clause}

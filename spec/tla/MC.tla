@@ -23,4 +23,13 @@ NextDecisions == \/ NextVotes
                  \/ \E n \in Node, b \in Ballot, s \in Slot, v \in Value : DecideMarked(n, b, s, v)
 
 SpecDecisions == Init /\ [][NextDecisions]_vars
+
+\* Whether each clause of the invariant holds, by its name.
+Holds == [ProposalIsSafe   |-> ProposalIsSafe,   OneProposal      |-> OneProposal,
+          VoteIsProposed   |-> VoteIsProposed,   VoteIsPromised   |-> VoteIsPromised,
+          AcceptedIsVote   |-> AcceptedIsVote,   AcceptedIsLatest |-> AcceptedIsLatest,
+          AcceptedIsOpen   |-> AcceptedIsOpen,   ReportIsPromised |-> ReportIsPromised,
+          ReportIsVote     |-> ReportIsVote,     ReportIsLatest   |-> ReportIsLatest,
+          DecidedIsChosen  |-> DecidedIsChosen,  MarkedIsDecided  |-> MarkedIsDecided,
+          LogIsDecided     |-> LogIsDecided]
 ===============================================================================
