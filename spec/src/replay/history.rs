@@ -11,7 +11,6 @@ use paxos_model::replica::message::{self, Act, Message, MessageOf, Operation, Re
 use paxos_model::trace::line::Digest;
 use rustc_hash::FxHashSet;
 use stateright::actor::Id;
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The history so far.
@@ -21,8 +20,10 @@ pub(super) struct History {
     sent: FxHashSet<(Id, Id, Digest)>,
     /// Durable votes for values that are not known to be chosen.
     votes: BTreeMap<(Slot, Ballot), BTreeMap<Digest, BTreeSet<Id>>>,
-    /// What a quorum voted for, and in which ballot first.
-    chosen: BTreeMap<Slot, BTreeMap<Digest, Ballot>>,
+    /// What a quorum voted for, and in which ballots anybody did.
+    chosen: BTreeMap<Slot, BTreeMap<Digest, BTreeSet<Ballot>>>,
+    /// What nodes took for decided, where votes may be unseen.
+    decided: BTreeMap<Slot, Digest>,
     /// What was applied, where a snapshot was taken of it.
     snapshots: BTreeMap<Slot, Digest>,
     /// What clients asked for.
@@ -41,6 +42,7 @@ impl History {
             sent: FxHashSet::default(),
             votes: BTreeMap::new(),
             chosen: BTreeMap::new(),
+            decided: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             asked: FxHashSet::default(),
             unseen_below: 0,
@@ -103,15 +105,23 @@ impl History {
         let majority = self.configuration.voters().count() / 2 + 1;
         let chosen = self.chosen.entry(slot).or_default();
         let values = self.votes.entry((slot, ballot)).or_default();
-        let in_ballot = chosen.iter().filter(|(_, chosen_in)| **chosen_in == ballot).map(|(value, _)| value);
+        let in_ballot = chosen.iter().filter(|(_, ballots)| ballots.contains(&ballot)).map(|(value, _)| value);
         if values.keys().chain(in_ballot).any(|other| *other != value) {
             broken.add(Rule::OneValueABallot, format!("slot {slot}, ballot {ballot}: {value:?} is a second value"));
         }
-        if let Entry::Vacant(place) = chosen.entry(value) {
+        if let Some(ballots) = chosen.get_mut(&value) {
+            ballots.insert(ballot);
+        } else {
             let voters = values.entry(value).or_default();
             voters.insert(node);
             if voters.iter().filter(|node| self.configuration.is_voter(**node)).count() >= majority {
-                place.insert(ballot);
+                let others = self.votes.range((slot, Ballot::default())..).take_while(|((s, _), _)| *s == slot);
+                let ballots = others.filter(|(_, values)| values.contains_key(&value)).map(|((_, ballot), _)| *ballot);
+                chosen.insert(value, ballots.collect());
+                if self.decided.get(&slot).is_some_and(|decided| *decided != value) {
+                    let why = format!("in slot {slot} {value:?} is chosen, and something else was decided");
+                    broken.add(Rule::DecidedIsChosen, why);
+                }
             }
         }
         if chosen.len() > 1 {
@@ -124,20 +134,30 @@ impl History {
         if chosen.is_empty() {
             self.chosen.remove(&slot);
         }
-        if self.votes.get(&(slot, ballot)).is_some_and(BTreeMap::is_empty) {
-            self.votes.remove(&(slot, ballot));
+        let of_slot = self.votes.range((slot, Ballot::default())..).take_while(|((s, _), _)| *s == slot);
+        let told: Vec<_> = of_slot.filter(|(_, values)| values.is_empty()).map(|(place, _)| *place).collect();
+        for place in told {
+            self.votes.remove(&place);
+        }
+    }
+
+    /// A file begins with these decisions, of which something may be unseen.
+    pub(super) fn decided_before(&mut self, durable: &Durable<Kv>, broken: &mut Broken) {
+        for (slot, entry) in durable.log.range(..durable.decided.min(self.unseen_below)) {
+            self.decide(*slot, Some(entry), broken);
         }
     }
 
     /// A node takes a slot for decided, with this entry, if it has one.
-    pub(super) fn decide(&self, slot: Slot, entry: Option<&message::Entry<Command>>, broken: &mut Broken) {
+    pub(super) fn decide(&mut self, slot: Slot, entry: Option<&message::Entry<Command>>, broken: &mut Broken) {
         if slot < self.unseen_below {
-            // Of what is chosen something may be unseen, but not that something else is.
-            let other = |values: &BTreeMap<Digest, Ballot>, entry| !values.contains_key(&Digest::of(entry));
-            if let (Some(values), Some(entry)) = (self.chosen.get(&slot), entry)
-                && other(values, entry)
-            {
-                broken.add(Rule::DecidedIsChosen, format!("decides {entry:?} in slot {slot}, where another is chosen"));
+            // Of what is chosen something may be unseen, but not that something else is, or was decided.
+            let Some(entry) = entry else { return };
+            let value = Digest::of(entry);
+            let is_other = self.chosen.get(&slot).is_some_and(|values| !values.contains_key(&value));
+            if is_other || *self.decided.entry(slot).or_insert(value) != value {
+                let why = format!("decides {entry:?} in slot {slot}, where another is chosen or decided");
+                broken.add(Rule::DecidedIsChosen, why);
             }
             return;
         }

@@ -44,6 +44,8 @@ pub(super) struct Life {
     committed: Option<u64>,
     /// What is known to be durable, if anything is known of that: a file in the middle of a life does not tell.
     durable: Option<Option<Stored>>,
+    /// What was saved last before a file that begins in the middle.
+    before: Option<Stored>,
     /// What may be: the step that saved it, and the value.
     saves: VecDeque<(u64, Stored)>,
 }
@@ -66,6 +68,7 @@ impl Life {
             saved_by: None,
             committed: None,
             durable: None,
+            before: None,
             saves: VecDeque::new(),
         };
         match &begin.at {
@@ -76,6 +79,7 @@ impl Life {
             At::Middle { step, sent, saved, state } => {
                 life.state = Some((**state).clone());
                 life.saved.clone_from(saved);
+                life.before.clone_from(saved);
                 (life.step, life.sent, life.timers) = (*step, *sent, None);
             }
         }
@@ -180,6 +184,13 @@ impl Life {
                         usize::from(dst)
                     ),
                 );
+            }
+            if self.durable.is_none() {
+                // Nothing was saved in between: it rests on what was saved before the file.
+                if let Some(stored) = &self.before {
+                    history.stored(self.node, &Durable::default(), stored, broken);
+                }
+                self.durable = Some(self.before.take());
             }
             history.send(self.node, dst, digest);
         }

@@ -195,9 +195,14 @@ impl Play {
                     let (At::Start(stored) | At::Middle { saved: stored, .. }) = at;
                     before.leads_to(stored, &mut self.broken);
                 }
-                if let At::Start(Some(stored)) = at {
-                    // What it starts from is durable, whoever saw it become so.
-                    self.history.stored(player.node, &Durable::default(), stored, &mut self.broken);
+                match at {
+                    At::Start(None) => {}
+                    At::Start(Some(stored)) => {
+                        // What it starts from is durable, whoever saw it become so.
+                        self.history.stored(player.node, &Durable::default(), stored, &mut self.broken);
+                        self.history.decided_before(stored, &mut self.broken);
+                    }
+                    At::Middle { state, .. } => self.history.decided_before(&state.durable, &mut self.broken),
                 }
                 player.life = Some(Life::begin(&begin));
             }
@@ -408,8 +413,26 @@ impl Player {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::tests::{ballot, entry, history, life};
+    use crate::replay::tests::{ballot, begins, entry, history, life};
     use paxos_model::replica::message::Message;
+    use std::sync::Arc;
+
+    /// What the first life in the traces starts from is durable, and so are its votes; what a file in the middle has saved may not be.
+    #[test]
+    fn what_a_life_starts_from_was_voted_for() {
+        let voted = |val: &str| {
+            let mut stored = Durable::default();
+            stored.accepted.insert(0, ballot(1, 0));
+            stored.log.insert(0, entry(val));
+            stored
+        };
+        let mut play = Play::of(history(), None, BTreeMap::new());
+        let mut player = Player::new(Id::from(0), Vec::new());
+        play.begin(&mut player, begins(At::Start(Some(Arc::new(voted("a"))))));
+        assert_eq!((&play.broken.0[..], play.lives), (&[][..], 1));
+        play.history.stored(1.into(), &Durable::default(), &voted("b"), &mut play.broken);
+        assert_eq!(play.broken.0.first().map(|(rule, _)| *rule), Some("one-value-a-ballot"));
+    }
 
     /// Of a deployed node's step the rules of a scope's steps are asked, too.
     #[test]

@@ -4,13 +4,13 @@ use super::history::History;
 use super::life::{Life, Stored};
 use super::verdicts::Broken;
 use paxos_model::kv::{Command, Kv, Put};
-use paxos_model::replica::Options;
 use paxos_model::replica::ballot::{Ballot, Slot};
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::durable::Durable;
 use paxos_model::replica::message::{Act, Entry, Message, Operation, OperationId, Request, SessionId};
+use paxos_model::replica::{Options, Replica};
 use paxos_model::trace::line::{At, Begin, Digest, FORMAT};
-use stateright::actor::Id;
+use stateright::actor::{Actor, Id, Out};
 use std::sync::Arc;
 
 fn act(val: &str) -> Act<Command> {
@@ -56,7 +56,7 @@ fn broken(history: &mut History, votes: &[(usize, Slot, Ballot, &str)]) -> Vec<&
     broken.0.into_iter().map(|(rule, _)| rule).collect()
 }
 
-fn decided(history: &History, slot: Slot, entry: Option<&Entry<Command>>) -> Vec<&'static str> {
+fn decided(history: &mut History, slot: Slot, entry: Option<&Entry<Command>>) -> Vec<&'static str> {
     let mut broken = Broken::default();
     history.decide(slot, entry, &mut broken);
     broken.0.into_iter().map(|(rule, _)| rule).collect()
@@ -79,28 +79,45 @@ fn two_values_in_a_ballot_are_refused_before_and_after_one_is_chosen() {
     assert_eq!(broken(&mut history(), &[(0, 0, first, "a"), (1, 0, first, "b")]), ["one-value-a-ballot"]);
     let chosen_first = [(0, 0, first, "a"), (1, 0, first, "a"), (2, 0, first, "b")];
     assert_eq!(broken(&mut history(), &chosen_first), ["one-value-a-ballot"]);
+    // In another ballot than the one it is chosen in, before that and after it.
+    let (second, chosen) = (ballot(2, 1), [(0, 0, first, "a"), (1, 0, first, "a")]);
+    for votes in [[&[(2, 0, second, "a")], &chosen[..]].concat(), [&chosen[..], &[(2, 0, second, "a")]].concat()] {
+        assert_eq!(broken(&mut history(), &[&votes[..], &[(1, 0, second, "b")]].concat()), ["one-value-a-ballot"]);
+    }
 }
 
 #[test]
 fn what_no_quorum_voted_for_in_one_ballot_is_not_decided() {
     let mut history = history();
     assert!(broken(&mut history, &[(0, 0, ballot(1, 0), "a"), (1, 0, ballot(2, 1), "a")]).is_empty());
-    assert_eq!(decided(&history, 0, Some(&entry("a"))), ["decided-is-chosen"]);
-    assert_eq!(decided(&history, 0, None), ["decided-is-chosen"], "nor passed over");
+    assert_eq!(decided(&mut history, 0, Some(&entry("a"))), ["decided-is-chosen"]);
+    assert_eq!(decided(&mut history, 0, None), ["decided-is-chosen"], "nor passed over");
     assert!(broken(&mut history, &[(2, 0, ballot(2, 1), "a")]).is_empty());
-    assert!(decided(&history, 0, Some(&entry("a"))).is_empty() && decided(&history, 0, None).is_empty());
-    assert_eq!(decided(&history, 0, Some(&entry("b"))), ["decided-is-chosen"]);
+    assert!(decided(&mut history, 0, Some(&entry("a"))).is_empty() && decided(&mut history, 0, None).is_empty());
+    assert_eq!(decided(&mut history, 0, Some(&entry("b"))), ["decided-is-chosen"]);
     history.unseen_below = 2;
-    assert!(decided(&history, 1, Some(&entry("a"))).is_empty(), "its votes may not be in the traces");
+    assert!(decided(&mut history, 1, Some(&entry("a"))).is_empty(), "its votes may not be in the traces");
+    assert!(decided(&mut history, 0, Some(&entry("a"))).is_empty() && decided(&mut history, 0, None).is_empty());
+    assert_eq!(
+        decided(&mut history, 0, Some(&entry("b"))),
+        ["decided-is-chosen"],
+        "another value is chosen all the same"
+    );
+    assert_eq!(decided(&mut history, 1, Some(&entry("b"))), ["decided-is-chosen"], "another one was decided there");
+    assert_eq!(broken(&mut history, &[(0, 1, ballot(1, 0), "b"), (1, 1, ballot(1, 0), "b")]), ["decided-is-chosen"]);
+    let mut found = Broken::default();
+    let begun = Durable { decided: 2, ..voted(&[(0, ballot(1, 0), "b"), (1, ballot(1, 0), "b")]) };
+    history.decided_before(&begun, &mut found);
+    assert_eq!(found.0.len(), 2, "a file begins with other decisions");
 }
 
 #[test]
 fn what_nobody_asked_for_is_refused_where_all_requests_are_known() {
     let mut history = history();
     assert!(broken(&mut history, &[(0, 0, ballot(1, 0), "c"), (1, 0, ballot(1, 0), "c")]).is_empty());
-    assert_eq!(decided(&history, 0, Some(&entry("c"))), ["validity"]);
+    assert_eq!(decided(&mut history, 0, Some(&entry("c"))), ["validity"]);
     history.whole.clear();
-    assert!(decided(&history, 0, Some(&entry("c"))).is_empty());
+    assert!(decided(&mut history, 0, Some(&entry("c"))).is_empty());
 }
 
 #[test]
@@ -124,9 +141,9 @@ fn one_slot_with_two_states_is_refused() {
     assert_eq!(broken.0[0].0, "prefix");
 }
 
-/// A life that saved these, one a step, and sent a message after each.
-pub(super) fn life(saves: &[Durable<Kv>]) -> Life {
-    let mut life = Life::begin(&Begin {
+/// How a file of node 0 begins.
+pub(super) fn begins(at: At<Kv>) -> Begin<Kv> {
+    Begin {
         format: FORMAT,
         protocol: String::new(),
         cluster: String::new(),
@@ -136,8 +153,19 @@ pub(super) fn life(saves: &[Durable<Kv>]) -> Life {
         after: None,
         configuration: Configuration::of_voters(3),
         options: Options::default(),
-        at: At::Start(None),
-    });
+        at,
+    }
+}
+
+/// In the middle of a life, in which this was saved.
+fn middle(saved: Option<Stored>) -> At<Kv> {
+    let replica = Replica::<Kv>::new(Configuration::of_voters(3), Options::default());
+    At::Middle { step: 3, sent: 0, saved, state: Box::new(replica.on_start(0.into(), &None, &mut Out::new())) }
+}
+
+/// A life that saved these, one a step, and sent a message after each.
+pub(super) fn life(saves: &[Durable<Kv>]) -> Life {
+    let mut life = Life::begin(&begins(At::Start(None)));
     for value in saves {
         life.put_out(Some(Arc::new(value.clone())), [(Id::from(1), Digest(7))].into_iter());
     }
@@ -180,6 +208,32 @@ fn a_node_starts_from_what_was_durable_or_about_to_be() {
     assert_eq!(start(None, false), None, "nothing was durable");
     assert_eq!(start(None, true), Some("starts-from-what-it-saved"));
     assert_eq!(start(Some(Arc::new(voted(&[(0, ballot(1, 0), "b")]))), true), Some("starts-from-what-it-saved"));
+}
+
+/// Of a life of which the beginning is missing nothing is known to be durable; what the next one starts from is.
+#[test]
+fn what_the_next_life_starts_from_was_voted_for() {
+    let (mut history, mut found) = (history(), Broken::default());
+    let stored = voted(&[(0, ballot(1, 0), "a")]);
+    Life::begin(&begins(middle(None))).ends_with(&Some(Arc::new(stored)), &mut history, &mut found);
+    assert!(found.0.is_empty());
+    assert_eq!(broken(&mut history, &[(1, 0, ballot(1, 0), "b")]), ["one-value-a-ballot"]);
+}
+
+/// What leaves rests on what was saved before, also before the file begins.
+#[test]
+fn what_was_saved_before_a_file_is_durable_once_a_message_leaves() {
+    let stored = Arc::new(voted(&[(0, ballot(1, 0), "a")]));
+    let starts_anew = |leaves: u64| {
+        let (mut history, mut broken) = (history(), Broken::default());
+        let mut life = Life::begin(&begins(middle(Some(stored.clone()))));
+        life.put_out(None, [(Id::from(1), Digest(7))].into_iter());
+        life.release(leaves, &mut history, &mut broken);
+        life.ends_with(&None, &mut history, &mut broken);
+        broken.0.first().map(|(rule, _)| *rule)
+    };
+    assert_eq!(starts_anew(0), None, "it may not have been durable");
+    assert_eq!(starts_anew(1), Some("starts-from-what-it-saved"));
 }
 
 #[test]
