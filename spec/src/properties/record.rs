@@ -70,11 +70,11 @@ impl Record {
         }
     }
 
-    /// Writes down a vote. False if another value was voted for in the same ballot.
+    /// Writes down a vote. False if a vote for another value is on record in the same ballot.
     ///
-    /// Once a value is chosen, votes for it are forgotten (if `collapse`): `agreement` asks only whether *another* value has a
-    /// quorum too, and a further quorum for the same value tells nothing new. Votes for other values are all kept, whatever
-    /// their ballot: nothing is assumed of them.
+    /// Once a value is chosen, votes for it are forgotten (if `collapse`), and the ballots in which they were cast with them: `agreement`
+    /// asks only whether *another* value has a quorum too, and a further quorum for the same value tells nothing new. Votes for other
+    /// values are all kept, whatever their ballot: nothing is assumed of them.
     pub fn vote(
         &mut self,
         node: Id,

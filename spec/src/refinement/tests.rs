@@ -48,6 +48,12 @@ fn its_invariant_has_the_clauses_that_are_proved() {
     let proved: BTreeSet<&str> = words.collect();
     let ours: BTreeSet<&str> = clauses::<u8>().iter().map(|(name, _)| *name).collect();
     assert_eq!(ours, proved);
+    let ledger = spec("README.md");
+    for told in
+        [format!("the {} clauses of the proved invariant", ours.len()), format!("all {} clauses hold", ours.len())]
+    {
+        assert!(ledger.contains(&told), "{told}");
+    }
 }
 
 /// Each clause says something of its own: a state in which it alone is broken.

@@ -7,7 +7,8 @@ use crate::report::{Counterexample, PropertyReport, ScopeReport, StepKind, Story
 use std::time::Instant;
 
 /// All of them.
-pub const ALL: [Alone; 4] = [machine::SCOPE, anywhere::SCOPE, anywhere::SCOPE_AT_WORK, anywhere::SCOPE_OF_OWNERS];
+pub const ALL: [Alone; 5] =
+    [machine::SCOPE, anywhere::SCOPE, anywhere::SCOPE_AT_WORK, anywhere::SCOPE_OF_TWO_SLOTS, anywhere::SCOPE_OF_OWNERS];
 
 /// One of them.
 #[derive(Clone, Copy, Debug)]

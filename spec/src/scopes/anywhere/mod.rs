@@ -3,55 +3,73 @@
 //! what the invariant allows of the replica again, by itself.
 //!
 //! Such steps keep the invariant, whatever the bounds (`spec/proof/`): so a step that breaks it would be found here, however deep the state lies
-//! in which it is taken. Of the slot after the one there is what may be proposed, promised and told there, and no vote that the replica
-//! itself has stored. Of a snapshot there is what is left of one that was taken over. A step may lead out of these states, in the ways that
-//! `closed` names; as far as the clauses speak of it, it leads to none that is left out within the bounds.
-//! What no clause speaks of is as at a start, but that a leader may have heard nobody, or have something to propose; or one thing of it is not
-//! ([`SCOPE_AT_WORK`]). There are no requests, reads and deadlines, nobody is sent a snapshot, and none is taken.
+//! in which it is taken. Of the slot after the one there is what may be proposed, promised and told there, and in [`SCOPE_OF_TWO_SLOTS`] a vote
+//! that a replica which does not lead has stored. Of a snapshot there is what is left of one that was taken over, or taken there. A step may lead
+//! out of these states, in the ways that `closed` names; as far as the clauses speak of it, it leads to none that is left out within the bounds.
+//! What no clause speaks of is as at a start, but that a leader may have heard nobody, or have something to propose; or one thing more of it is
+//! not ([`SCOPE_AT_WORK`]).
 
 mod closed;
+mod messages;
 mod states;
+mod work;
 
 use super::alone::{Alone, Found};
 use crate::properties::audit::Audit;
 use crate::properties::effect::digest;
 use crate::properties::party::{Msg, Stored};
-use crate::properties::refines;
+use crate::properties::refines::{self, Known};
 use crate::properties::step::{Looks, Seen, breaks_promises};
 use crate::properties::transition::stored_or_empty;
 use crate::refinement::invariant::clauses;
+use crate::refinement::protocol::Domain;
 use closed::Closed;
-use paxos_model::replica::ballot::Ballot;
+use messages::{CLIENT, messages, requests};
 use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::message::Message;
 use paxos_model::replica::{Options, Replica, State, Timer};
 use paxos_model::trace::{self, Input};
 use stateright::actor::{Command as Output, Id};
-use states::{Ballots, NODES, at_work, ballots_of, locals, messages};
+use states::{Ballots, Bounds, NODES, locals};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use work::at_work;
 
 /// The scope.
 pub const SCOPE: Alone = Alone {
     name: "one-step-from-anywhere",
     description: "every step from every state of one slot that the proved invariant allows, reachable or not",
-    bounds: "each of 3 replicas, 1 slot and what is told of the next, 3 ballots, one a replica and two in one round, 2 values, no requests or reads, no snapshot but one that was taken over",
+    bounds: "each of 3 replicas, 1 slot and what is told of the next, 3 ballots, one a replica and two in one round, 2 values, no snapshot but one that was taken over",
     default: true,
     property: "refines-spec",
-    explore: || explore(&[OF_ALL], false),
+    explore: || explore(&[Bounds::of(&OF_ALL)], &at_rest()),
 };
 
 /// The same in the midst of something else.
 pub const SCOPE_AT_WORK: Alone = Alone {
     name: "one-step-from-anywhere-at-work",
-    description: "the same where the replica fetches, was outbid, has part of a snapshot, heard some of the others only, or has something to propose",
-    bounds: "as in one-step-from-anywhere, and one of these at a time",
+    description: "every step from every state of one slot that the proved invariant allows, where the replica fetches, was outbid, has part of a snapshot, heard some of the others only, has something to propose, or was asked by a client or a member",
+    bounds: "as in one-step-from-anywhere, but with two ballots of one replica and one of another, and one of these at a time",
     default: false,
     property: "refines-spec",
-    explore: || explore(&[OF_ALL], true),
+    explore: || explore(&[Bounds::of(&OF_TWO)], &at_rest().map(|(options, _)| (options, true))),
+};
+
+/// The same with own votes in two slots, for what differs in less than the operations' names. Snapshots are taken.
+pub const SCOPE_OF_TWO_SLOTS: Alone = Alone {
+    name: "one-step-from-anywhere-two-slots",
+    description: "the same where a replica that does not lead may have voted in the next slot, too, the values are two batches of operations with the same names, and snapshots are taken",
+    bounds: "as in one-step-from-anywhere; and with two ballots of one replica and one of another",
+    default: false,
+    property: "refines-spec",
+    explore: || {
+        let [(wide, at_work), narrow] = at_rest();
+        let snapshots = Options { snapshot_every: 1, tail: 0, ..wide };
+        explore(&[OF_TWO, OF_ALL].map(|ballots| Bounds::of_two_slots(&ballots)), &[(snapshots, at_work), narrow])
+    },
 };
 
 /// The same with all three ballots in one round, or where a replica owns more than one of them, which follow each other in every order that
@@ -66,57 +84,72 @@ pub const SCOPE_OF_OWNERS: Alone = Alone {
         let all = [
             [(1, 0), (1, 1), (1, 2)],
             [(1, 0), (2, 0), (3, 0)],
-            [(1, 0), (2, 0), (2, 1)],
+            OF_TWO,
             [(1, 0), (1, 1), (2, 0)],
             [(1, 0), (2, 1), (3, 1)],
         ];
-        explore(&all, false)
+        explore(&all.map(|ballots| Bounds::of(&ballots)), &at_rest())
     },
 };
 
 /// One of each replica: of one round, and of two.
 const OF_ALL: Ballots = [(1, 1), (1, 2), (2, 0)];
+/// Two of one replica, and one of another after them.
+const OF_TWO: Ballots = [(1, 0), (2, 0), (2, 1)];
+
+/// Options, and whether the replica is in the midst of something else.
+type Way = (Options, bool);
+
+/// As shipped but without a pre-vote, and with as few bytes at a time as there may be; and with a pre-vote, and the next slot beyond the horizon.
+fn at_rest() -> [Way; 2] {
+    let shipped = Options { snapshot_every: 0, ..Options::default() };
+    let narrow = Options { window: 1, horizon: 1, ..shipped.clone() };
+    let wide = Options { pre_vote: false, bytes_max: 1, window_bytes_max: 1, ..shipped };
+    [(wide, false), (narrow, false)]
+}
+
+/// The clauses of which a replica shows something by itself: the others speak of what others have stored, and of what it does not know.
+const LOCAL: [&str; 5] = ["OneProposal", "VoteIsProposed", "AcceptedIsVote", "AcceptedIsOpen", "AcceptedIsLatest"];
 
 /// Whether what a step rests on can all be true.
 fn is_allowed(configuration: &Configuration, seen: &Seen<'_>) -> bool {
-    // Nobody tells itself what it leads in.
-    if matches!(seen.delivered(), Some((src, Message::Heartbeat { .. } | Message::Prepare { .. })) if src == seen.node)
+    let (domain, known) = refines::premises(configuration, seen, Looks::Everywhere);
+    allows(&domain, known, seen)
+}
+
+/// The same, of what it rests on in the terms of the abstract protocol.
+fn allows(domain: &Domain, mut known: Known<Audit>, seen: &Seen<'_>) -> bool {
+    // Nobody tells itself what it leads in, or asks itself by a message.
+    let is_told = |message: &Msg| {
+        matches!(message, Message::Heartbeat { .. } | Message::Prepare { .. } | Message::ReadIndex { .. })
+    };
+    if seen.delivered().is_some_and(|(src, message)| src == seen.node && is_told(message))
+        || refines::remembers(&known, seen.before).is_err()
     {
-        return false;
-    }
-    let (domain, mut known) = refines::premises(configuration, seen, Looks::Everywhere);
-    if refines::remembers(&known, seen.before).is_err() {
         return false;
     }
     // Votes of others say nothing of what they have stored, and what is reported was proposed.
     known.votes.retain(|(.., node)| *node == seen.node);
     let reported = known.reports.iter().filter_map(|((_, _, slot), vote)| Some((*slot, vote.clone()?)));
     known.proposals.extend(reported.map(|(slot, (ballot, value))| (ballot, slot, value)));
-    // The other clauses speak of what others have stored, and of what this one does not know.
-    const LOCAL: [&str; 5] = ["OneProposal", "VoteIsProposed", "AcceptedIsVote", "AcceptedIsOpen", "AcceptedIsLatest"];
-    let holds = clauses().iter().filter(|(name, _)| LOCAL.contains(name)).all(|(_, holds)| holds(&known, &domain));
+    let holds = clauses().iter().filter(|(name, _)| LOCAL.contains(name)).all(|(_, holds)| holds(&known, domain));
     let mut values = BTreeMap::new();
     let agree = known.decided.iter().filter(|(_, value)| value.is_some());
     holds && agree.into_iter().all(|(slot, value)| *values.entry(slot).or_insert(value) == value)
 }
 
-/// The states of one node in one row of ballots, with these options.
-struct Part {
-    ballots: Vec<Ballot>,
+/// The states of one node within some bounds, in one way.
+struct Part<'a> {
+    bounds: &'a Bounds,
     node: Id,
-    options: Options,
-    /// In the midst of something else, or not.
-    at_work: bool,
+    way: &'a Way,
 }
 
-fn explore(all: &[Ballots], at_work: bool) -> Found {
-    // Without a pre-vote, and with one and with the next slot beyond the horizon.
-    let wide = Options { snapshot_every: 0, pre_vote: false, ..Options::default() };
-    let narrow = Options { pre_vote: true, window: 1, horizon: 1, ..wide.clone() };
-    let nodes = || (0..NODES).map(Id::from).flat_map(|node| [(node, wide.clone()), (node, narrow.clone())]);
-    let part =
-        |ballots| nodes().map(move |(node, options)| Part { ballots: ballots_of(ballots), node, options, at_work });
-    let parts: Vec<Part> = all.iter().flat_map(part).collect();
+fn explore(all: &[Bounds], ways: &[Way]) -> Found {
+    let mut parts = Vec::new();
+    for (bounds, node) in all.iter().flat_map(|bounds| (0..NODES).map(move |node| (bounds, node.into()))) {
+        parts.extend(ways.iter().map(|way| Part { bounds, node, way }));
+    }
     let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let work = || {
         loop {
@@ -145,21 +178,22 @@ fn explore(all: &[Ballots], at_work: bool) -> Found {
     Found { unique: states.len(), ..found }
 }
 
-impl Part {
+impl Part<'_> {
     /// Takes every step from every state; returns their fingerprints, too.
     fn explore(&self) -> (Found, BTreeSet<u64>) {
-        let Part { ballots, node, options, at_work: is_at_work } = self;
+        let Part { bounds, node, way: (options, is_at_work) } = self;
         let configuration = Configuration::of_voters(NODES);
         let (mut found, mut states) = (Found::default(), BTreeSet::new());
         let sent =
-            (0..NODES).map(Id::from).flat_map(|src| messages(ballots, src).into_iter().map(move |msg| (src, msg)));
-        let timers = [Timer::Election, Timer::Resend, Timer::Flush].map(Input::Timeout);
+            (0..NODES).map(Id::from).flat_map(|src| messages(bounds, src).into_iter().map(move |msg| (src, msg)));
+        let sent = sent.chain(requests().map(|msg| (CLIENT.into(), msg)));
+        let timers = [Timer::Election, Timer::Resend, Timer::Flush, Timer::Deadline(1)].map(Input::Timeout);
         let inputs = sent.map(|(src, msg)| Input::Deliver { src, msg }).chain(timers).chain([Input::Start]);
         let inputs: Vec<Input<Msg, Timer>> = inputs.collect();
         let replica = Replica::<Audit>::new(configuration.clone(), options.clone());
-        let locals = locals(&replica, ballots, *node);
-        let closed = Closed::new(ballots, &replica, *node, &locals);
-        let all = if *is_at_work { at_work(ballots, *node, &locals) } else { locals };
+        let locals = locals(&replica, bounds, *node);
+        let closed = Closed::new(bounds, &replica, *node, &locals);
+        let all = if *is_at_work { at_work(&replica, bounds, *node, &locals) } else { locals };
         for (state, stored) in all {
             let stored = Some(Arc::new(stored));
             if !is_allowed(&configuration, &resting(*node, (&state, &stored), &AT_REST)) {
@@ -218,25 +252,31 @@ fn take(
     }
     let after = step.state.as_ref().unwrap_or(state);
     let is_other = after != state || stored_now != *stored;
-    if !is_other && sends.is_empty() || !is_allowed(configuration, &offered) {
+    if !is_other && sends.is_empty() {
         return Ok(false);
     }
     let seen = Seen { after, stored_after: &stored_now, sends: &sends, ..offered };
-    let broken = refines::broken(configuration, &seen, Looks::Everywhere).or_else(|| breaks_promises(&seen));
+    let (domain, known) = refines::premises(configuration, &seen, Looks::Everywhere);
+    if !allows(&domain, known.clone(), &seen) {
+        return Ok(false);
+    }
+    let broken = refines::broken_from(&domain, known, &seen).or_else(|| breaks_promises(&seen));
     // What the step left as it was is allowed: else it would not have been taken.
     let rests = || is_allowed(configuration, &resting(node, (after, &stored_now), &AT_REST));
     let broken = broken
         .or_else(|| (is_other && !rests()).then(|| "the invariant does not allow what is after it".into()))
-        .or_else(|| closed.leaves_out(after, &stored_or_empty(&stored_now), &sends));
+        .or_else(|| is_other.then(|| closed.leaves_out(after, &stored_or_empty(&stored_now)))?)
+        .or_else(|| closed.leaves_out_sent(&sends));
     broken.map_or(Ok(true), Err)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::states::{leaderships, values};
+    use super::states::leaderships;
     use super::*;
     use crate::properties::audit::Tagged;
     use paxos_model::replica::Role;
+    use paxos_model::replica::ballot::Ballot;
     use paxos_model::replica::durable::Durable;
     use paxos_model::replica::leader::Proposal;
     use paxos_model::replica::message::Entry;
@@ -248,7 +288,7 @@ mod tests {
         let replica = Replica::<Audit>::new(configuration.clone(), Options { snapshot_every: 0, ..Options::default() });
         let mut state = replica.on_start(node, &Some(Arc::new(memory.clone())), &mut Out::new());
         if let Some(proposed) = leads {
-            let mut leader = leaderships(node, stored, 0).swap_remove(0);
+            let mut leader = leaderships(&Bounds::of(&OF_ALL), node, stored, 0).swap_remove(0);
             let proposal = |entry: &Entry<Tagged>| Proposal { entry: entry.clone(), bytes: 0, votes: BTreeSet::new() };
             leader.proposals = proposed.iter().map(|entry| (0, proposal(entry))).collect();
             state.role = Role::Leading(leader);
@@ -258,8 +298,15 @@ mod tests {
     }
 
     #[test]
+    fn the_ledger_says_how_many_clauses_are_asked() {
+        let told = format!("({} of its clauses)", LOCAL.len());
+        assert!(include_str!("../../../README.md").contains(&told), "{told}");
+        assert!(LOCAL.iter().all(|local| clauses::<u8>().iter().any(|(name, _)| name == local)));
+    }
+
+    #[test]
     fn what_a_replica_shows_by_itself_must_be_allowed() {
-        let [noop, batch] = values();
+        let [noop, batch] = Bounds::of(&OF_ALL).values;
         let promised = Ballot { round: 1, node: 0.into() };
         let mut voted = Durable { promised, ..Durable::default() };
         voted.accepted.insert(0, promised);

@@ -54,6 +54,21 @@ pub(super) fn scopes() -> Vec<Scope> {
             witnesses: vec![Witness::Chosen, Witness::Recovered, Witness::HoleFilled],
             ..two_slots("two-slots-two-ballots", "two slots, two ballots, a hole filled")
         },
+        // As shipped, with a pre-vote; and each operation, of 90 bytes, is as much as goes together.
+        Scope {
+            elections: vec![0, 1, 0],
+            restarts: Some(0),
+            restarting: vec![],
+            losses: Losses::Counting,
+            options: Options { window: 2, pre_vote: true, bytes_max: 100, window_bytes_max: 100, ..options() },
+            prefix: vec![Play::FireWithout(0, Timer::Election, vec![2])],
+            clients: vec![Client::Source(vec![for_leader(0, &[1, 2]), for_leader(1, &[3])])],
+            witnesses: vec![Witness::Chosen, Witness::Recovered, Witness::HoleProposed],
+            ..two_slots(
+                "two-slots-pre-vote",
+                "two slots, two ballots, the second asked for before, one operation at a time",
+            )
+        },
         Scope {
             losses: Losses::Counting,
             clients: vec![Client::Source(vec![for_leader(0, &[1, 2]), for_leader(1, &[3])])],
