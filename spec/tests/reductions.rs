@@ -29,7 +29,8 @@ fn digest(value: &impl Hash) -> u64 {
 }
 
 fn visit(scope: &Scope, reduce: bool) -> Seen {
-    let system = scope.system(Variation { salt: 0, reduce }).unwrap_or_else(|broken| panic!("{}", broken.why()));
+    let system =
+        scope.system(Variation { reduce, ..Variation::default() }).unwrap_or_else(|broken| panic!("{}", broken.why()));
     let predicates = system.universe().ghost().predicates();
     let (mut seen, mut known, mut digests) = (Seen::default(), BTreeSet::new(), BTreeMap::new());
     let mut pending = system.init_states();

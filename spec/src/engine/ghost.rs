@@ -18,7 +18,10 @@ pub trait Ghost<A: Subject>: Sized + Send + Sync + 'static {
     /// All that a record is told of a step: the less, the more steps are one for it.
     type Effect: Eq + Hash + Send + Sync + 'static;
 
-    /// What a predicate that depends on [`Depends::Facts`] is told of a node, a record or a message: the less, the more states are one for it.
+    /// What a predicate that depends on [`Depends::Facts`] is told about.
+    type Topic: Copy + Ord + Hash + Send + Sync + 'static;
+
+    /// What it is told of a node, a record or a message: the less, the more states are one for it.
     type Facts: Eq + Hash + Send + Sync + 'static;
 
     /// The record before any node has started.
@@ -69,34 +72,45 @@ pub trait Ghost<A: Subject>: Sized + Send + Sync + 'static {
         true
     }
 
-    /// The facts that a node tells, if any.
-    fn facts_of_node(&self, node: usize, state: &A::State, stored: &Option<A::Storage>) -> Option<Self::Facts> {
+    /// What a node tells.
+    fn facts_of_node(&self, node: usize, state: &A::State, stored: &Option<A::Storage>) -> Vec<TellingOf<A, Self>> {
         let _ = (node, state, stored);
-        None
+        Vec::new()
     }
 
-    /// The facts that a message in flight tells, if any.
-    fn facts_of_message(&self, src: Id, message: &A::Msg) -> Option<Self::Facts> {
+    /// What a message in flight tells.
+    fn facts_of_message(&self, src: Id, message: &A::Msg) -> Vec<TellingOf<A, Self>> {
         let _ = (src, message);
-        None
+        Vec::new()
     }
 
-    /// The facts that a record tells, if any.
-    fn facts_of_record(&self, record: &Self::Record) -> Option<Self::Facts> {
+    /// What a record tells: on each topic it gives at most once.
+    fn facts_of_record(&self, record: &Self::Record) -> Vec<TellingOf<A, Self>> {
         let _ = record;
-        None
+        Vec::new()
     }
 
-    /// Whether the facts of a node or a message say anything beside those of the record. What says nothing is not told, so that states that
-    /// differ in it alone are one.
-    fn bears(&self, facts: &Self::Facts, record: &Self::Facts) -> bool {
-        let _ = (facts, record);
+    /// What is so by a record, for what hinges on it.
+    fn hinges(&self, record: &Self::Record) -> Vec<u64> {
+        let _ = record;
+        Vec::new()
+    }
+
+    /// Whether what a node or a message tells, and what it hinges on is so, says anything beside what the record gives on its topic.
+    fn bears(&self, told: &TellingOf<A, Self>, given: &Self::Facts) -> bool {
+        let _ = (told, given);
         true
     }
 
-    /// Whether a predicate that depends on [`Depends::Facts`] holds of all facts told, which come in any order, equal ones once.
-    fn evaluate_facts<'a>(&self, index: usize, facts: impl Iterator<Item = &'a Self::Facts>) -> bool {
-        let _ = (index, facts);
+    /// Whether a predicate that depends on [`Depends::Facts`] holds of all facts that are given on a topic and of one that is asked about, if
+    /// there is one. They come in any order, equal ones once. It holds of a state if it does so on each topic, whatever is asked about there.
+    fn evaluate_facts<'a>(
+        &self,
+        index: usize,
+        topic: Self::Topic,
+        facts: impl Iterator<Item = &'a Self::Facts>,
+    ) -> bool {
+        let _ = (index, topic, facts);
         true
     }
 
@@ -129,6 +143,7 @@ pub struct NoGhost;
 impl<A: Subject> Ghost<A> for NoGhost {
     type Record = ();
     type Effect = ();
+    type Topic = ();
     type Facts = ();
 
     fn initial(&self) {}
@@ -140,6 +155,32 @@ impl<A: Subject> Ghost<A> for NoGhost {
     fn observe(&self, (): &(), (): &()) -> Observed<()> {
         Observed::default()
     }
+}
+
+/// What a node, a message or a record tells.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Telling<T, F> {
+    /// About what.
+    pub topic: T,
+    /// Beside what.
+    pub part: Part,
+    /// What must be so by the record ([`Ghost::hinges`]), and what is told must bear on it ([`Ghost::bears`]): else it says nothing, and is not
+    /// told, so that states that differ in it alone are one. What does not hinge on anything, or is told by the record, always is.
+    pub hinge: Option<u64>,
+    /// What.
+    pub facts: F,
+}
+
+/// What is told to a judge.
+pub type TellingOf<A, G> = Telling<<G as Ghost<A>>::Topic, <G as Ghost<A>>::Facts>;
+
+/// Which facts of a topic are told together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// All of these.
+    Given,
+    /// Each of these by itself, with all that is given.
+    Asked,
 }
 
 /// What [`Ghost::observe`] found.
@@ -199,8 +240,8 @@ pub enum Depends {
     Both,
     /// Each node by itself, and it holds if it holds at each: evaluated once per local state, by [`Ghost::evaluate_at`].
     Each,
-    /// The facts that nodes, record and messages in flight tell, and nothing else: evaluated once per set of these, by [`Ghost::evaluate_facts`].
-    /// A reduced network lacks the dead messages.
+    /// The facts that nodes, record and messages in flight tell, and nothing else: evaluated once for what is told together on one topic, by
+    /// [`Ghost::evaluate_facts`]. A reduced network lacks the dead messages.
     Facts,
     /// Also the messages in flight: evaluated at each state. A reduced network lacks the dead messages.
     All,
@@ -261,10 +302,14 @@ impl<'a, A: Subject, G: Ghost<A>> View<'a, A, G> {
         self.universe.record(self.state.ghost)
     }
 
-    /// All facts told.
-    pub fn facts(&self) -> impl Iterator<Item = &'a G::Facts> + use<'a, A, G> {
+    /// All that is told together, by topic.
+    pub fn told(&self) -> Vec<(G::Topic, Vec<&'a G::Facts>)> {
         let universe = self.universe;
-        universe.facts_in(self.state).into_iter().map(move |facts| universe.facts.get(facts))
+        let mut all = Vec::new();
+        universe.each_together(&universe.told_in(self.state), |topic, numbers| {
+            all.push((topic, numbers.iter().map(|number| &universe.facts.get(*number).facts).collect()));
+        });
+        all
     }
 
     /// The messages in flight.

@@ -28,11 +28,12 @@ mod system;
 #[cfg(test)]
 mod tests;
 mod text;
+mod told;
 mod universe;
 
 pub(crate) use arena::Arena;
 pub use beginning::{Beginning, Seat};
-pub use ghost::{Cost, Depends, Ghost, NoGhost, Observed, Predicate, Rule, StepView, View};
+pub use ghost::{Cost, Depends, Ghost, NoGhost, Observed, Part, Predicate, Rule, StepView, Telling, TellingOf, View};
 pub use path::{StepRecord, encode, replay, walk};
 pub use properties::{DEAD_STAYS_DEAD, NO_PANIC, PREDICATES_MAX, RULES_MAX};
 pub use run::{Limits, Outcome, Progress, RunOptions, Stop, Strategy, now, resident_bytes, run, seek, shorten, thin};

@@ -99,17 +99,30 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
     }
 
     fn truth_of_facts(&self, state: &State) -> u64 {
-        let universe = &*self.universe;
-        let told = universe.facts_in(state);
+        let told = self.universe.told_in(state);
         if let Some(truth) = self.shared.told.get(&told[..]) {
             return *truth;
         }
-        let holds =
-            |index: &usize| universe.ghost.evaluate_facts(*index, told.iter().map(|facts| universe.facts.get(*facts)));
-        let asked = self.shared.masks[Depends::Facts as usize];
-        let truth = bits(asked).filter(holds).fold(0, |truth, index| truth | 1 << index);
+        let mut truth = u64::MAX;
+        self.universe.each_together(&told, |topic, together| {
+            let known = self.shared.together.get(together).map(|known| *known);
+            truth &= known.unwrap_or_else(|| {
+                let truth = self.evaluate_facts(topic, together);
+                self.shared.together.insert(together.into(), truth);
+                truth
+            });
+        });
         self.shared.told.insert(told.into_boxed_slice(), truth);
         truth
+    }
+
+    /// The bits of the predicates that hold of what is told together on a topic.
+    #[cold]
+    fn evaluate_facts(&self, topic: G::Topic, told: &[u32]) -> u64 {
+        let universe = &*self.universe;
+        let facts = || told.iter().map(|number| &universe.facts.get(*number).facts);
+        let holds = |index: &usize| universe.ghost.evaluate_facts(*index, topic, facts());
+        bits(self.shared.masks[Depends::Facts as usize]).filter(holds).fold(0, |truth, index| truth | 1 << index)
     }
 
     fn truth_of_components(&self, state: &State, asked: u64) -> u64 {

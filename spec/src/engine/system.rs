@@ -37,8 +37,10 @@ pub(super) struct Shared {
     pub(super) masks: [u64; 6],
     /// The predicates that hold, by the components that they depend on.
     pub(super) truths: [SharedMap<Key, u64>; 3],
-    /// The same by the facts told.
+    /// The same by what is told in a state, and by the facts of it that are told together: many states tell the same, and much of what they tell
+    /// together others tell, too.
     pub(super) told: SharedMap<Box<[u32]>, u64>,
+    pub(super) together: SharedMap<Box<[u32]>, u64>,
 }
 
 /// What one run shares with the threads of its checker.
@@ -130,6 +132,7 @@ impl<A: Subject, G: Ghost<A>> System<A, G> {
                 masks,
                 truths: Default::default(),
                 told: Default::default(),
+                together: Default::default(),
             }),
             control: Arc::default(),
             start: Arc::clone(&initial),

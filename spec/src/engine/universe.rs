@@ -5,7 +5,8 @@ use super::cache::{self, Fate, Known};
 use super::graveyard::Graveyard;
 use super::state::{Describe, State};
 use super::step::Step;
-use super::{Ghost, Settings, Subject, text};
+use super::told::{Aside, Tellings};
+use super::{Ghost, Settings, Subject, TellingOf, text};
 use paxos_model::trace::Input;
 use smallvec::SmallVec;
 use stateright::actor::{Actor, Id};
@@ -29,8 +30,8 @@ pub struct LocalParts<S, D, T> {
     pub timers: Vec<T>,
     /// Their numbers.
     pub(super) timer_numbers: SmallVec<[u32; 4]>,
-    /// The number of the facts that it tells.
-    pub(super) facts: Option<u32>,
+    /// What it tells, by its number.
+    pub(super) told: Aside<u32>,
 }
 
 /// A message with its sender and its destination.
@@ -48,15 +49,15 @@ pub struct Envelope<M> {
     pub(super) reducible: bool,
     /// Whether it is delivered at most once.
     pub(super) once: bool,
-    /// The number of the facts that it tells.
-    pub(super) facts: Option<u32>,
+    /// What it tells, by its number.
+    pub(super) told: Aside<u32>,
 }
 
-/// A record with the number of the facts that it tells.
+/// A record with what it tells.
 #[derive(PartialEq, Eq, Hash)]
-struct Noted<R> {
-    record: R,
-    facts: Option<u32>,
+pub(super) struct Noted<R> {
+    pub(super) record: R,
+    pub(super) told: Aside<u32>,
 }
 
 /// The input of a step as one number: a message's number, or a timer's with [`TIMER`] set, or [`RESTART`].
@@ -78,8 +79,10 @@ pub struct Universe<A: Subject, G: Ghost<A>> {
     locals: Arena<Local<A>>,
     envelopes: Arena<Envelope<A::Msg>>,
     pub(super) timers: Arena<A::Timer>,
-    records: Arena<Noted<G::Record>>,
-    pub(super) facts: Arena<G::Facts>,
+    pub(super) records: Arena<Noted<G::Record>>,
+    pub(super) tellings: Arena<Tellings>,
+    pub(super) topics: Arena<G::Topic>,
+    pub(super) facts: Arena<TellingOf<A, G>>,
     pub(super) effects: Arena<G::Effect>,
     pub(super) steps: boxcar::Vec<Step>,
     step_numbers: SharedMap<u64, u32>,
@@ -98,6 +101,8 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
             envelopes: Arena::new(),
             timers: Arena::new(),
             records: Arena::new(),
+            tellings: Arena::new(),
+            topics: Arena::new(),
             facts: Arena::new(),
             effects: Arena::new(),
             steps: boxcar::Vec::new(),
@@ -155,23 +160,6 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
         self.intern_record(self.ghost.initial())
     }
 
-    /// The numbers of all facts told in a state, each once, in order.
-    pub(super) fn facts_in(&self, state: &State) -> SmallVec<[u32; 16]> {
-        let record = self.records.get(state.ghost).facts;
-        let told = record.map(|record| self.facts.get(record));
-        let nodes = state.locals.iter().filter_map(|local| self.local(*local).facts);
-        let messages = state.network.iter().filter_map(|message| self.envelope(*message).facts);
-        let bears = |facts: &u32| told.is_none_or(|told| self.ghost.bears(self.facts.get(*facts), told));
-        let mut all: SmallVec<[u32; 16]> = nodes.chain(messages).filter(bears).chain(record).collect();
-        all.sort_unstable();
-        all.dedup();
-        all
-    }
-
-    fn intern_facts(&self, facts: Option<G::Facts>) -> Option<u32> {
-        Some(self.facts.intern(facts?))
-    }
-
     #[inline]
     pub(super) fn step(&self, step: u32) -> &Step {
         &self.steps[step as usize]
@@ -212,8 +200,7 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
 
     /// A record that was kept elsewhere.
     pub(super) fn intern_record(&self, record: G::Record) -> u32 {
-        let facts = self.intern_facts(self.ghost.facts_of_record(&record));
-        self.records.intern(Noted { record, facts })
+        self.records.intern(Noted { record, told: Aside::default() })
     }
 
     /// A message that was sent elsewhere.
@@ -236,9 +223,8 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
     }
 
     pub(super) fn intern_local(&self, node: usize, state: A::State, stored: Option<A::Storage>, timers: &[u32]) -> u32 {
-        let facts = self.intern_facts(self.ghost.facts_of_node(node, &state, &stored));
         self.locals.intern(LocalParts {
-            facts,
+            told: Aside::default(),
             node,
             state,
             stored,
@@ -252,8 +238,7 @@ impl<A: Subject, G: Ghost<A>> Universe<A, G> {
         let key = byte(dst) << 56 | byte(src) << 48 | stable_hash(&msg) >> 16;
         let reducible = (self.settings.reducible)(&msg);
         let once = (self.settings.once)(src, &msg);
-        let facts = self.intern_facts(self.ghost.facts_of_message(src, &msg));
-        self.envelopes.intern(Envelope { src, dst, msg, key, reducible, once, facts })
+        self.envelopes.intern(Envelope { src, dst, msg, key, reducible, once, told: Aside::default() })
     }
 
     /// An input as the actor sees it.

@@ -10,6 +10,9 @@
 //! What is decided is what is told to be, or chosen: so of a log and of a mark it is asked that what they hold is chosen.
 //!
 //! What a slot holds stands as its hash, here: the clauses compare values, and nothing else.
+//!
+//! Each clause is asked of what it speaks of, a [`Topic`], and of nothing beside, so that most states share what they are asked about: what one
+//! node votes for and reports is nothing to the others, and each proposal is safe by itself. That no more comes of all facts together is tested.
 
 use super::audit::Audit;
 use super::effect::digest;
@@ -32,14 +35,76 @@ fn hashed(known: Known<Audit>) -> Protocol<Value> {
     known.map(|value| value.as_ref().map(digest))
 }
 
-/// What one node, one message or the record tells of the abstract state.
+/// What some of the clauses speak of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// One proposal after the other, against what is promised and was voted for.
+    Safety,
+    /// What was proposed in each ballot, and voted for there.
+    Ballots,
+    /// What is told to be decided, against what was proposed and is chosen.
+    Decisions,
+    /// What one node has promised, voted for, reported and stored.
+    Node(Id),
+}
+
+impl Topic {
+    /// The clauses that speak of it.
+    fn clauses(self) -> &'static [&'static str] {
+        match self {
+            Topic::Safety => &["ProposalIsSafe"],
+            Topic::Ballots => &["OneProposal", "VoteIsProposed", DECIDED_IS_CHOSEN],
+            Topic::Decisions => &["MarkedIsDecided"],
+            Topic::Node(_) => &[
+                "VoteIsPromised",
+                "AcceptedIsVote",
+                "AcceptedIsLatest",
+                "AcceptedIsOpen",
+                "ReportIsPromised",
+                "ReportIsVote",
+                "ReportIsLatest",
+                "LogIsDecided",
+            ],
+        }
+    }
+}
+
+/// What is told on a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Told {
+    /// About what.
+    pub topic: Topic,
+    /// Whether it is asked about without others that are: one of these after the other, with all else that is told on the topic.
+    pub alone: bool,
+    /// A value of a slot: it says nothing but where that is chosen, and [`forgotten`] if it was voted for, and what is told bears on it.
+    pub of: Option<u64>,
+    /// What.
+    pub facts: Facts,
+}
+
+fn given(topic: Topic, facts: Facts) -> Told {
+    Told { topic, alone: false, of: None, facts }
+}
+
+fn asked(topic: Topic, facts: Facts) -> Told {
+    Told { topic, alone: true, of: None, facts }
+}
+
+/// The values of slots that are chosen, where proposals of these are forgotten, and votes for them.
+pub fn forgotten(forgets: bool, record: &Record) -> Vec<u64> {
+    let chosen = record.chosen.iter().filter(|_| forgets);
+    chosen.flat_map(|(slot, values)| values.iter().map(|value| digest(&(*slot, Some(digest(value)))))).collect()
+}
+
+/// A proposal: its ballot, its slot and its value.
+type Proposal = (Ballot, Slot, Value);
+
+/// What one node, one message or the record tells of the abstract state, on one topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Facts {
     told: Protocol<Value>,
-    /// What somebody stores, leads with or tells of as proposed. What is not chosen is believed of the record alone.
-    claimed: BTreeSet<(Ballot, Slot, Value)>,
-    /// Whether that is all.
-    claims_only: bool,
+    /// What somebody leads with, voted for, or tells of as proposed. What is not chosen is believed of the record alone.
+    claimed: BTreeSet<Proposal>,
     /// The node that has no vote to report in a ballot, in any slot from there on.
     silent: Option<(Id, Ballot, Slot)>,
     /// What is chosen.
@@ -48,68 +113,111 @@ pub struct Facts {
 
 impl Facts {
     /// What a replica has stored, and says as a leader.
-    pub fn of_replica(node: Id, state: &State<Audit>, stored: &Durable<Audit>) -> Facts {
-        let mut told = Known::<Audit>::default();
-        refines::stores::<Audit>(&mut told, node, stored);
+    pub fn of_replica(node: Id, state: &State<Audit>, stored: &Durable<Audit>) -> Vec<Told> {
+        let mut known = Known::<Audit>::default();
+        refines::stores::<Audit>(&mut known, node, stored);
+        let mut told = hashed(known);
         // They are on record.
         told.votes.clear();
+        told.proposals.clear();
+        let mut all = votes(&told);
+        let promised = Protocol { promised: told.promised.clone(), ..Protocol::default() };
+        all.push(given(Topic::Safety, Facts { told: promised, ..Facts::default() }));
+        all.push(given(Topic::Node(node), Facts { told, ..Facts::default() }));
         // What a candidate has heard is asked where it hears it (`refines-spec`).
         if let Role::Leading(leader) = &state.role {
             let proposed = leader.proposals.iter();
-            told.proposals
-                .extend(proposed.map(|(slot, proposal)| (leader.ballot, *slot, Some(proposal.entry.clone()))));
-            told.marks.insert(leader.ballot, state.durable.decided);
+            let proposed = proposed.map(|(slot, proposal)| (leader.ballot, *slot, Some(digest(&proposal.entry))));
+            all.extend(proposed.flat_map(claims));
+            all.extend(marks(leader.ballot, state.durable.decided));
         }
-        Facts::claiming(hashed(told))
+        all
     }
 
-    /// What a message tells, if it is a member's; none if nothing.
-    pub fn of_message(configuration: &Configuration, src: Id, message: &MessageOf<Audit>) -> Option<Facts> {
+    /// What a message tells, if it is a member's.
+    pub fn of_message(configuration: &Configuration, src: Id, message: &MessageOf<Audit>) -> Vec<Told> {
         if !configuration.members.contains_key(&src) {
-            return None;
+            return Vec::new();
         }
-        let mut told = Known::<Audit>::default();
+        let mut known = Known::<Audit>::default();
         let end = refines::end_of_message::<Audit>(message);
         let domain = Domain { quorums: Vec::new(), ballots: Vec::new(), slots: 0..end };
-        refines::tells::<Audit>(&domain, &mut told, None, src, message);
-        let silent = match message {
-            Message::Promise { ballot, .. } => Some((src, *ballot, end)),
-            _ => None,
-        };
-        let claiming = Facts::claiming(hashed(told));
-        let facts = Facts { silent, claims_only: claiming.claims_only && silent.is_none(), ..claiming };
-        (facts != Facts::default()).then_some(facts)
-    }
-
-    /// What somebody tells who is no witness of what was proposed.
-    fn claiming(mut told: Protocol<Value>) -> Facts {
-        // Nothing is decided below the first slot, whether or not it is said.
-        told.marks.retain(|_, mark| *mark > 0);
-        let claimed = std::mem::take(&mut told.proposals);
-        let claims_only = !claimed.is_empty() && told == Protocol::default();
-        Facts { told, claimed, claims_only, ..Facts::default() }
+        refines::tells::<Audit>(&domain, &mut known, None, src, message);
+        let told = hashed(known);
+        let mut all = votes(&told);
+        all.extend(told.proposals.into_iter().flat_map(claims));
+        all.extend(told.marks.into_iter().flat_map(|(ballot, mark)| marks(ballot, mark)));
+        if !told.decided.is_empty() {
+            let decided = Protocol { decided: told.decided, ..Protocol::default() };
+            all.push(given(Topic::Decisions, Facts { told: decided, ..Facts::default() }));
+        }
+        if let Message::Promise { ballot, .. } = message {
+            let told = Protocol { reports: told.reports, ..Protocol::default() };
+            all.push(given(Topic::Node(src), Facts { told, silent: Some((src, *ballot, end)), ..Facts::default() }));
+        }
+        all
     }
 
     /// The proposals and votes on record, and what they chose.
-    pub fn of_record(record: &Record) -> Facts {
-        let mut facts = Facts::default();
+    pub fn of_record(configuration: &Configuration, record: &Record) -> Vec<Told> {
+        let mut told = Protocol::<Value>::default();
         let proposed = record.proposals.iter();
-        facts.told.proposals.extend(proposed.map(|(slot, ballot, entry)| (*ballot, *slot, Some(digest(entry)))));
+        told.proposals.extend(proposed.map(|(slot, ballot, entry)| (*ballot, *slot, Some(digest(entry)))));
         for ((slot, ballot), entries) in &record.votes {
             for (entry, voters) in entries {
                 let vote = |node: &Id| (*ballot, *slot, Some(digest(entry)), *node);
-                facts.told.votes.extend(voters.iter().map(vote));
+                told.votes.extend(voters.iter().map(vote));
             }
         }
         let chosen = record.chosen.iter();
-        facts.chosen.extend(chosen.flat_map(|(slot, values)| values.iter().map(|value| (*slot, digest(value)))));
-        facts
+        let chosen: BTreeSet<(Slot, u64)> =
+            chosen.flat_map(|(slot, values)| values.iter().map(|value| (*slot, digest(value)))).collect();
+        let facts = |told| Facts { told, chosen: chosen.clone(), ..Facts::default() };
+        let voters = told.votes.iter().map(|(.., node)| *node);
+        let nodes: BTreeSet<Id> = configuration.members.keys().copied().chain(voters).collect();
+        let mut all = Vec::new();
+        for node in nodes {
+            let votes = told.votes.iter().filter(|(.., voter)| *voter == node).cloned().collect();
+            all.push(given(Topic::Node(node), facts(Protocol { votes, ..Protocol::default() })));
+        }
+        // Where something is chosen, others claim what was proposed: so there all is given, elsewhere what a proposal has to fear.
+        let is_open = |slot: &Slot| !record.chosen.contains_key(slot);
+        for proposal in told.proposals.iter().filter(|(_, slot, _)| is_open(slot)) {
+            let (ballot, slot, value) = proposal;
+            let against = told.votes.iter().filter(|(b, s, v, _)| s == slot && b < ballot && v != value);
+            let votes = against.cloned().collect();
+            let told = Protocol { proposals: [*proposal].into(), votes, ..Protocol::default() };
+            all.push(asked(Topic::Safety, Facts { told, ..Facts::default() }));
+        }
+        let proposals = told.proposals.iter().filter(|(_, slot, _)| !is_open(slot)).cloned().collect();
+        let votes = told.votes.iter().filter(|(_, slot, ..)| !is_open(slot)).cloned().collect();
+        all.push(given(Topic::Safety, facts(Protocol { proposals, votes, ..Protocol::default() })));
+        all.push(given(Topic::Decisions, facts(Protocol { proposals: told.proposals.clone(), ..Protocol::default() })));
+        all.push(given(Topic::Ballots, facts(told)));
+        all
     }
 
-    /// Whether [`broken`] may come to something else for these facts, beside those of a record: not if they do but claim what is not chosen.
-    pub fn bears(&self, forgets: bool, record: &Facts) -> bool {
-        let is_chosen = |(_, slot, value): &(Ballot, Slot, Value)| record.is_chosen(*slot, *value);
-        !self.claims_only || forgets && self.claimed.iter().any(is_chosen)
+    /// Whether [`broken`] may come to something else for these facts, which are of what is chosen, beside those of the record on their topic.
+    pub fn bears(&self, topic: Topic, alone: bool, record: &Facts) -> bool {
+        let proposed = &record.told.proposals;
+        // Another value was proposed there, in a ballot that is so to that of the claim.
+        let contests = |is_so: fn(&Ballot, &Ballot) -> bool| {
+            let of_slot = |(b, s, v): &Proposal, claim: &Proposal| *s == claim.1 && *v != claim.2 && is_so(b, &claim.0);
+            self.claimed.iter().any(|claim| proposed.iter().any(|proposal| of_slot(proposal, claim)))
+        };
+        match topic {
+            // A vote that some proposal has to fear.
+            Topic::Safety if !alone => contests(|ballot, claimed| ballot > claimed),
+            Topic::Ballots => contests(|ballot, claimed| ballot == claimed),
+            Topic::Safety | Topic::Decisions | Topic::Node(_) => true,
+        }
+    }
+
+    /// The votes that are stored or reported.
+    fn cast(&self) -> impl Iterator<Item = (Id, Slot, &(Ballot, Value))> {
+        let accepted = self.told.accepted.iter().map(|((node, slot), vote)| (*node, *slot, vote));
+        let reported = self.told.reports.iter();
+        accepted.chain(reported.filter_map(|((node, _, slot), vote)| Some((*node, *slot, vote.as_ref()?))))
     }
 
     fn is_chosen(&self, slot: Slot, value: Value) -> bool {
@@ -137,33 +245,74 @@ impl Facts {
     }
 }
 
-/// The clause that does not hold of the facts told, if one does not; `forgets` where proposals of a chosen value are, and votes for it.
+/// What is told by the votes that a node has stored or reports.
+fn votes(told: &Protocol<Value>) -> Vec<Told> {
+    let accepted = told.accepted.iter().map(|(place, vote)| {
+        (Protocol { accepted: [(*place, *vote)].into(), ..Protocol::default() }, (vote.0, place.1, vote.1))
+    });
+    let reported = told.reports.iter().filter_map(|(place, vote)| {
+        let (ballot, value) = (*vote)?;
+        Some((Protocol { reports: [(*place, *vote)].into(), ..Protocol::default() }, (ballot, place.2, value)))
+    });
+    let tells = |(told, proposal): (Protocol<Value>, Proposal)| {
+        let vote = given(Topic::Safety, Facts { told, claimed: [proposal].into(), ..Facts::default() });
+        claims(proposal).into_iter().chain([Told { of: value_of(proposal), ..vote }])
+    };
+    accepted.chain(reported).flat_map(tells).collect()
+}
+
+/// Somebody who is no witness of what was proposed says that this was.
+fn claims(proposal: Proposal) -> [Told; 2] {
+    let facts = Facts { claimed: [proposal].into(), ..Facts::default() };
+    let claims = [asked(Topic::Safety, facts.clone()), given(Topic::Ballots, facts)];
+    claims.map(|told| Told { of: value_of(proposal), ..told })
+}
+
+fn value_of((_, slot, value): Proposal) -> Option<u64> {
+    Some(digest(&(slot, value)))
+}
+
+/// The leader of a ballot says that the slots below are decided; below the first there is none.
+fn marks(ballot: Ballot, mark: Slot) -> Option<Told> {
+    let marks = [(ballot, mark)].into();
+    let told = Protocol { marks, ..Protocol::default() };
+    (mark > 0).then(|| given(Topic::Decisions, Facts { told, ..Facts::default() }))
+}
+
+/// The clause on a topic that does not hold of what is told together, if one does not; `forgets` where proposals of a chosen value are, and votes for it.
 pub fn broken<'a>(
     configuration: &Configuration,
     forgets: bool,
+    topic: Topic,
     told: impl Iterator<Item = &'a Facts>,
 ) -> Option<&'static str> {
+    first_broken(configuration, forgets, topic.clauses(), &told.collect::<Vec<_>>())
+}
+
+/// The first of the clauses `asked` that does not hold of the facts told.
+fn first_broken(
+    configuration: &Configuration,
+    forgets: bool,
+    asked: &[&'static str],
+    told: &[&Facts],
+) -> Option<&'static str> {
     let mut all = Facts::default();
-    let mut silent = Vec::new();
-    for facts in told {
-        facts.joins(&mut all);
-        silent.extend(facts.silent);
-    }
+    told.iter().for_each(|facts| facts.joins(&mut all));
     let mut known = std::mem::take(&mut all.told);
     let Facts { claimed, chosen, .. } = &all;
     let is_chosen = |slot, value| all.is_chosen(slot, value);
     if forgets {
-        let accepted = known.accepted.iter().map(|((node, slot), vote)| (*node, *slot, *vote));
-        let reported = known.reports.iter().filter_map(|((node, _, slot), vote)| Some((*node, *slot, (*vote)?)));
-        let of_chosen = accepted.chain(reported).filter(|(_, slot, (_, value))| is_chosen(*slot, *value));
-        known.votes.extend(of_chosen.map(|(node, slot, (ballot, value))| (ballot, slot, value, node)));
+        let cast = told.iter().flat_map(|facts| facts.cast());
+        let of_chosen = cast.filter(|(_, slot, (_, value))| is_chosen(*slot, *value));
+        known.votes.extend(of_chosen.map(|(node, slot, (ballot, value))| (*ballot, slot, *value, node)));
         let voted = known.votes.iter().map(|(ballot, slot, value, _)| (*ballot, *slot, *value));
         let claimed = voted.chain(claimed.iter().copied()).filter(|(_, slot, value)| is_chosen(*slot, *value));
         known.proposals.extend(claimed);
     }
-    let ends = known.votes.iter().map(|(_, slot, ..)| slot + 1).chain(silent.iter().map(|(.., first)| first + 1));
+    let silent = || told.iter().filter_map(|facts| facts.silent);
+    let ends = known.votes.iter().map(|(_, slot, ..)| slot + 1).chain(silent().map(|(.., first)| first + 1));
     let end = ends.max().unwrap_or(0);
-    for (node, ballot, first) in silent {
+    for (node, ballot, first) in silent() {
         for slot in first..end {
             known.reports.insert((node, ballot, slot), None);
         }
@@ -186,125 +335,15 @@ pub fn broken<'a>(
     let domain =
         Domain { quorums: refines::quorums(configuration), ballots: ballots.into_iter().collect(), slots: 0..end };
     // What is chosen was counted when it was voted for.
-    let asked = clauses().into_iter().filter(|(name, _)| !(forgets && *name == DECIDED_IS_CHOSEN));
-    asked.into_iter().find(|(_, holds)| !holds(&known, &domain)).map(|(name, _)| name)
+    let is_asked = |name: &str| asked.contains(&name) && !(forgets && name == DECIDED_IS_CHOSEN);
+    clauses().into_iter().find(|(name, holds)| is_asked(name) && !holds(&known, &domain)).map(|(name, _)| name)
+}
+
+/// The clause that does not hold of all facts together, whatever their topics.
+#[cfg(test)]
+pub fn broken_together(configuration: &Configuration, forgets: bool, told: &[&Facts]) -> Option<&'static str> {
+    first_broken(configuration, forgets, &clauses::<Value>().map(|(name, _)| name), told)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::properties::audit::Tagged;
-    use paxos_model::replica::message::{Entry, Vote};
-
-    fn noop() -> Value {
-        Some(digest(&Entry::Noop::<Tagged>))
-    }
-
-    fn ballot(round: u64) -> Ballot {
-        Ballot { round, node: 0.into() }
-    }
-
-    /// Node 0 promised ballot 2, and reports a vote of ballot 1.
-    fn reports() -> Facts {
-        let vote = Vote { slot: 0, ballot: ballot(1), entry: Entry::Noop };
-        let promise = Message::Promise { ballot: ballot(2), first: 0, votes: vec![vote] };
-        Facts::of_message(&Configuration::of_voters(3), 0.into(), &promise).unwrap()
-    }
-
-    /// Node 0 and, for a quorum, node 2 have promised this.
-    fn stored(promised: Ballot) -> Facts {
-        let mut facts = Facts::default();
-        facts.told.promised.extend([0usize, 2].map(|node| (Id::from(node), promised)));
-        facts
-    }
-
-    fn chosen() -> Facts {
-        Facts { chosen: [(0, digest(&Entry::Noop::<Tagged>))].into(), ..Facts::default() }
-    }
-
-    fn clause(forgets: bool, told: &[Facts]) -> Option<&'static str> {
-        broken(&Configuration::of_voters(3), forgets, told.iter())
-    }
-
-    #[test]
-    fn a_reported_vote_is_on_record_or_for_what_is_chosen_and_may_be_forgotten() {
-        let voted = |node: usize| Facts {
-            told: Protocol {
-                proposals: [(ballot(1), 0, noop())].into(),
-                votes: [(ballot(1), 0, noop(), node.into())].into(),
-                ..Protocol::default()
-            },
-            ..Facts::default()
-        };
-        for forgets in [false, true] {
-            assert_eq!(clause(forgets, &[reports(), stored(ballot(2))]), Some("ReportIsVote"));
-            // A vote is known that the node has not stored, and none of another node's.
-            assert_eq!(clause(forgets, &[reports(), stored(ballot(2)), voted(0)]), Some("AcceptedIsLatest"));
-            assert_eq!(clause(forgets, &[reports(), stored(ballot(2)), voted(1)]), Some("VoteIsPromised"));
-        }
-        let all = [reports(), stored(ballot(2)), chosen()];
-        assert_eq!(clause(false, &all), Some("ReportIsVote"));
-        let mut all = all.to_vec();
-        all[1].told.accepted.insert((0.into(), 0), (ballot(1), noop()));
-        assert_eq!(clause(true, &all), None);
-    }
-
-    #[test]
-    fn what_was_proposed_is_on_record_or_claimed_of_what_is_chosen() {
-        let mut voted = Facts::default();
-        voted.told.votes.insert((ballot(1), 0, noop(), 0.into()));
-        let mut all = vec![voted, stored(ballot(1))];
-        all[1].told.accepted.insert((0.into(), 0), (ballot(1), noop()));
-        let accept = Message::Accept { ballot: ballot(1), slot: 0, entry: Entry::Noop };
-        all.push(Facts::of_message(&Configuration::of_voters(3), 0.into(), &accept).unwrap());
-        assert_eq!((clause(false, &all), clause(true, &all)), (Some("VoteIsProposed"), Some("VoteIsProposed")));
-        all.push(chosen());
-        assert_eq!(clause(false, &all), Some("VoteIsProposed"));
-        assert_eq!(clause(true, &all), None);
-    }
-
-    #[test]
-    fn a_proposal_is_safe_from_ballots_that_nobody_speaks_of() {
-        let mut proposed = Facts::default();
-        proposed.told.proposals.insert((ballot(2), 0, noop()));
-        let promised = |nodes: &[usize], below: u64| {
-            let mut facts = Facts::default();
-            facts.told.promised.extend(nodes.iter().map(|node| (Id::from(*node), ballot(below))));
-            facts
-        };
-        for forgets in [false, true] {
-            let clause = |promised| clause(forgets, &[proposed.clone(), promised]);
-            assert_eq!(clause(promised(&[0, 1], 2)), None);
-            // A quorum may yet vote in a ballot below.
-            assert_eq!(clause(promised(&[0], 2)), Some("ProposalIsSafe"));
-            assert_eq!(clause(promised(&[0, 1], 1)), Some("ProposalIsSafe"));
-        }
-    }
-
-    #[test]
-    fn a_promise_without_votes_is_a_report_too() {
-        let promise = Message::Promise { ballot: ballot(2), first: 0, votes: Vec::new() };
-        let told = Facts::of_message(&Configuration::of_voters(3), 0.into(), &promise).unwrap();
-        assert_eq!(clause(true, &[told.clone(), stored(ballot(2))]), None);
-        assert_eq!(clause(true, &[told, stored(ballot(1))]), Some("ReportIsPromised"));
-    }
-
-    #[test]
-    fn what_is_told_to_be_decided_is_chosen_with_or_without_its_value() {
-        let members = Configuration::of_voters(3);
-        let told = Message::Decided { from: 0, entries: vec![Entry::Noop] };
-        let told = Facts::of_message(&members, 0.into(), &told).unwrap();
-        let mut cut = Facts::default();
-        cut.told.log.insert(0.into(), vec![None]);
-        for (facts, broken) in [(told, DECIDED_IS_CHOSEN), (cut, "LogIsDecided")] {
-            assert_eq!(clause(true, std::slice::from_ref(&facts)), Some(broken));
-            assert_eq!(clause(true, &[facts, chosen()]), None);
-        }
-    }
-
-    #[test]
-    fn a_stranger_tells_nothing() {
-        let told = Message::Decided { from: 0, entries: vec![Entry::Noop] };
-        assert_eq!(Facts::of_message(&Configuration::of_voters(3), 7.into(), &told), None);
-    }
-}
+mod tests;

@@ -138,10 +138,11 @@ impl Replay {
     pub fn of(example: &Counterexample) -> Option<Replay> {
         let scope = catalogue::find(&example.scope)?;
         let (mut steps, mut beginning) = (Vec::new(), 0);
-        match scope.system(Variation::default()) {
+        let sought = Some(example.property.as_str());
+        match scope.system(Variation { sought, ..Variation::default() }) {
             Err(broken) => steps.extend(broken.steps.into_iter().map(played)),
             Ok(system) => {
-                steps.extend(scripted(&scope));
+                steps.extend(scripted(&scope, sought));
                 beginning = steps.len();
                 let walked = walked(&system, &actions(&system, &example.explore)?);
                 // The address is of the system that was checked; without reductions its places are others in this one.
@@ -158,10 +159,10 @@ impl Replay {
 }
 
 /// The steps of a scope's scripted beginning.
-fn scripted(scope: &Scope) -> Vec<Step> {
+fn scripted(scope: &Scope, sought: Option<&str>) -> Vec<Step> {
     // A script that cannot go on tells all its steps; one that can, only where it ends.
     let script: Vec<Play> = scope.prefix.iter().cloned().chain([Play::Admit(usize::MAX)]).collect();
-    let broken = prefix::play(&scope.parties(), &scope.judge(), &script);
+    let broken = prefix::play(&scope.parties(), &scope.judge(), sought, &script);
     broken.map_or_else(|broken| broken.steps.into_iter().map(played).collect(), |_| Vec::new())
 }
 
@@ -268,7 +269,7 @@ mod tests {
         let scope = scopes.iter().find(|scope| scope.prefix.len() > 2).expect("some have one");
         let (replay, steps) = example(scope.name, 2);
         assert_eq!(replay.steps[replay.beginning..], steps[..]);
-        let begun = scope.begin().unwrap();
+        let begun = scope.begin(None).unwrap();
         for node in 0..replay.replicas {
             let last = replay.steps[..replay.beginning].iter().rev();
             let saved = last.filter(|step| step.node == node).find_map(|step| step.saves.as_ref());

@@ -62,7 +62,7 @@ impl History {
 
     /// Judges what is so after a step.
     fn judge(&mut self, seen: &Seen<'_>) -> Result<(), String> {
-        refines::has_come_about(&self.domain, &self.state, seen)?;
+        refines::has_come_about(&self.configuration, &self.domain, &self.state, seen)?;
         // And one below each in which something is proposed, though nobody began it.
         let proposed = self.state.proposals.iter().flat_map(|(ballot, ..)| [*ballot, ballot.before()]);
         let ballots = self.state.promised.values().copied().chain(proposed);
@@ -88,7 +88,7 @@ fn on_steps(scope: &Scope, runs: u64, mut each: impl FnMut(&History, &Seen<'_>))
         history.step(seen).unwrap_or_else(|why| panic!("{}, {place}: {why}", scope.name));
     };
     let mut begun = History::of(scope);
-    for played in scope.begin().expect("it can begin").steps {
+    for played in scope.begin(None).expect("it can begin").steps {
         if let Some(seen) = played.seen() {
             each(&begun, &seen);
             step(&mut begun, &seen, "in its beginning");

@@ -88,16 +88,18 @@ pub struct Scope {
 
 /// How a scope is run.
 #[derive(Clone, Copy, Debug)]
-pub struct Variation {
+pub struct Variation<'a> {
     /// Goes into every fingerprint.
     pub salt: u64,
     /// Whether the reductions are used.
     pub reduce: bool,
+    /// The one property that is asked about, if it is one: what breaks others in the scripted beginning is passed over.
+    pub sought: Option<&'a str>,
 }
 
-impl Default for Variation {
+impl Default for Variation<'_> {
     fn default() -> Self {
-        Variation { salt: 0, reduce: true }
+        Variation { salt: 0, reduce: true, sought: None }
     }
 }
 
@@ -246,9 +248,9 @@ impl Scope {
         judge
     }
 
-    /// Plays the scripted beginning; the error is the violation that it ends in.
-    pub fn begin(&self) -> Result<Beginning, Box<Broken>> {
-        prefix::play(&self.parties(), &self.judge(), &self.prefix)
+    /// Plays the scripted beginning, as far as no property is broken, or not the one that is `sought`; the error is the violation that it ends in.
+    pub fn begin(&self, sought: Option<&str>) -> Result<Beginning, Box<Broken>> {
+        prefix::play(&self.parties(), &self.judge(), sought, &self.prefix)
     }
 
     /// The model to be checked.
@@ -256,8 +258,8 @@ impl Scope {
     /// # Errors
     ///
     /// If the scripted beginning breaks a rule: see [`Scope::begin`].
-    pub fn system(&self, variation: Variation) -> Result<System<Party, Referee>, Box<Broken>> {
-        let beginning = self.begin()?;
+    pub fn system(&self, variation: Variation<'_>) -> Result<System<Party, Referee>, Box<Broken>> {
+        let beginning = self.begin(variation.sought)?;
         let (parties, judge) = (self.parties(), self.judge());
         let mut restarts = vec![false; parties.len()];
         for node in &self.restarting {

@@ -2,7 +2,7 @@
 //!
 //! The run is made by the actors themselves, judged like any other, and what is then still in flight is lost, except for what
 //! clients have sent over their connections, and what the script says is late. A beginning that breaks a rule is a violation
-//! like any other, told step by step; one that can't be played as it is written breaks [`BEGINNING`].
+//! like any other, told step by step, where that rule is asked about; one that can't be played as it is written breaks [`BEGINNING`].
 
 use super::words;
 use crate::engine::{NO_PANIC, panic_text};
@@ -148,6 +148,8 @@ const STEPS_TOLD: usize = 100;
 struct Stage<'a> {
     parties: &'a [Party],
     judge: &'a Judge,
+    /// The one property that is asked about, if it is one.
+    sought: Option<&'a str>,
     now: Beginning,
     cut: Vec<usize>,
     /// Nodes to which what others send is held back.
@@ -156,13 +158,14 @@ struct Stage<'a> {
     late: Vec<(Id, Id, Msg)>,
 }
 
-/// Starts every party, and plays the script.
+/// Starts every party, and plays the script. Where one property is `sought`, steps that break others are steps like any other, as they are
+/// in an exploration for it.
 ///
 /// # Errors
 ///
 /// If a step breaks a rule, a handler panics, or the script can't be played: then there is nothing to explore from.
-pub fn play(parties: &[Party], judge: &Judge, script: &[Play]) -> Result<Beginning, Box<Broken>> {
-    let mut stage = Stage::new(parties, judge)?;
+pub fn play(parties: &[Party], judge: &Judge, sought: Option<&str>, script: &[Play]) -> Result<Beginning, Box<Broken>> {
+    let mut stage = Stage::new(parties, judge, sought)?;
     for play in script {
         stage.play(play).map_err(|broken| shortened(parties, judge, broken))?;
     }
@@ -182,8 +185,7 @@ fn shortened(parties: &[Party], judge: &Judge, broken: Box<Broken>) -> Box<Broke
             let inputs = best.steps.iter().enumerate().filter(|(other, _)| *other != place);
             let inputs: Vec<_> = inputs.map(|(_, step)| (step.node, step.input.clone())).collect();
             if place < best.steps.len()
-                && let Some(shorter) = Stage::replay(parties, judge, inputs)
-                && shorter.properties.iter().any(|(name, _)| *name == property)
+                && let Some(shorter) = Stage::replay(parties, judge, property, inputs)
             {
                 best = shorter;
             }
@@ -196,10 +198,10 @@ fn shortened(parties: &[Party], judge: &Judge, broken: Box<Broken>) -> Box<Broke
 
 impl<'a> Stage<'a> {
     /// Every party has started.
-    fn new(parties: &'a [Party], judge: &'a Judge) -> Result<Self, Box<Broken>> {
+    fn new(parties: &'a [Party], judge: &'a Judge, sought: Option<&'a str>) -> Result<Self, Box<Broken>> {
         let record = Record::new(judge.collapse);
         let now = Beginning { seats: Vec::new(), record, network: Vec::new(), steps: Vec::new() };
-        let mut stage = Stage { parties, judge, now, cut: Vec::new(), unheard: Vec::new(), late: Vec::new() };
+        let mut stage = Stage { parties, judge, sought, now, cut: Vec::new(), unheard: Vec::new(), late: Vec::new() };
         for index in 0..parties.len() {
             stage.start(index)?;
         }
@@ -247,9 +249,14 @@ impl<'a> Stage<'a> {
         Box::new(Broken { properties: vec![(BEGINNING, why)], steps: self.now.steps.clone() })
     }
 
-    /// Takes these steps, those that are possible; the violation that they end in, if they do.
-    fn replay(parties: &'a [Party], judge: &'a Judge, inputs: Vec<(usize, Input<Msg, Timer>)>) -> Option<Box<Broken>> {
-        let mut stage = Stage::new(parties, judge).ok()?;
+    /// Takes these steps, those that are possible; the violation of a property that they end in, if they do.
+    fn replay(
+        parties: &'a [Party],
+        judge: &'a Judge,
+        property: &'a str,
+        inputs: Vec<(usize, Input<Msg, Timer>)>,
+    ) -> Option<Box<Broken>> {
+        let mut stage = Stage::new(parties, judge, Some(property)).ok()?;
         for (node, input) in inputs {
             let possible = match &input {
                 Input::Start => true,
@@ -350,10 +357,10 @@ impl<'a> Stage<'a> {
             self.now.record = record;
         }
         self.now.steps.push(played);
-        if broken.is_empty() {
-            return Ok(());
-        }
-        Err(self.broken(broken.into_iter().map(|(rule, why): (Rule, String)| (rule.name(), why)).collect()))
+        let broken = broken.into_iter().map(|(rule, why): (Rule, String)| (rule.name(), why));
+        let broken: Vec<_> = broken.collect();
+        let is_sought = |(name, _): &(&str, String)| self.sought.is_none_or(|sought| sought == *name);
+        if broken.iter().any(is_sought) { Err(self.broken(broken)) } else { Ok(()) }
     }
 
     fn broken(&self, properties: Vec<(&'static str, String)>) -> Box<Broken> {

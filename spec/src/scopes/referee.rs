@@ -3,10 +3,12 @@
 use super::prefix::Beginning;
 use super::witness::{WITNESS_RULES, Witness};
 use super::{Scope, words};
-use crate::engine::{self, Cost, Depends, Ghost, Local, Observed, Predicate, StepRecord, StepView, View};
+use crate::engine::{
+    self, Cost, Depends, Ghost, Local, Observed, Part, Predicate, StepRecord, StepView, Telling, View,
+};
 use crate::properties::audit::Audit;
 use crate::properties::effect::Effect;
-use crate::properties::invariant::{self, Facts};
+use crate::properties::invariant::{self, Facts, Told, Topic};
 use crate::properties::judge::{Judge, Rule};
 use crate::properties::party::{Msg, Party, PartyState, Stored};
 use crate::properties::progress::{self, Frozen, Memo};
@@ -114,9 +116,9 @@ impl Referee {
         timers::amiss(local.state.replica()?, &local.timers)
     }
 
-    /// The clause of the proved invariant that does not hold.
-    pub fn clause_broken<'a>(&self, facts: impl Iterator<Item = &'a Facts>) -> Option<&'static str> {
-        invariant::broken(&self.judge.configuration, self.judge.collapse, facts)
+    /// The clause of the proved invariant that does not hold of what is told together on a topic.
+    pub fn clause_broken<'a>(&self, topic: Topic, facts: impl Iterator<Item = &'a Facts>) -> Option<&'static str> {
+        invariant::broken(&self.judge.configuration, self.judge.collapse, topic, facts)
     }
 
     fn frozen(&self, view: &View<'_, Party, Referee>) -> BTreeMap<Id, Frozen> {
@@ -128,6 +130,12 @@ impl Referee {
     }
 }
 
+fn telling(told: Vec<Told>) -> Vec<Telling<Topic, Facts>> {
+    let part = |alone| if alone { Part::Asked } else { Part::Given };
+    let told = told.into_iter();
+    told.map(|Told { topic, alone, of, facts }| Telling { topic, part: part(alone), hinge: of, facts }).collect()
+}
+
 fn mask(broken: &[(Rule, String)]) -> u32 {
     broken.iter().fold(0, |mask, (rule, _)| mask | rule.bit())
 }
@@ -135,6 +143,7 @@ fn mask(broken: &[(Rule, String)]) -> u32 {
 impl Ghost<Party> for Referee {
     type Record = Record;
     type Effect = Effect;
+    type Topic = Topic;
     type Facts = Facts;
 
     fn initial(&self) -> Record {
@@ -220,24 +229,34 @@ impl Ghost<Party> for Referee {
         }
     }
 
-    fn facts_of_node(&self, node: usize, state: &PartyState, stored: &Option<Stored<Audit>>) -> Option<Facts> {
-        Some(Facts::of_replica(node.into(), state.replica()?, &stored_or_empty(stored)))
+    fn facts_of_node(
+        &self,
+        node: usize,
+        state: &PartyState,
+        stored: &Option<Stored<Audit>>,
+    ) -> Vec<Telling<Topic, Facts>> {
+        let replica = state.replica();
+        telling(replica.map_or_else(Vec::new, |state| Facts::of_replica(node.into(), state, &stored_or_empty(stored))))
     }
 
-    fn facts_of_message(&self, src: Id, message: &Msg) -> Option<Facts> {
-        Facts::of_message(&self.judge.configuration, src, message)
+    fn facts_of_message(&self, src: Id, message: &Msg) -> Vec<Telling<Topic, Facts>> {
+        telling(Facts::of_message(&self.judge.configuration, src, message))
     }
 
-    fn facts_of_record(&self, record: &Record) -> Option<Facts> {
-        Some(Facts::of_record(record))
+    fn facts_of_record(&self, record: &Record) -> Vec<Telling<Topic, Facts>> {
+        telling(Facts::of_record(&self.judge.configuration, record))
     }
 
-    fn bears(&self, facts: &Facts, record: &Facts) -> bool {
-        facts.bears(self.judge.collapse, record)
+    fn hinges(&self, record: &Record) -> Vec<u64> {
+        invariant::forgotten(self.judge.collapse, record)
     }
 
-    fn evaluate_facts<'a>(&self, _: usize, facts: impl Iterator<Item = &'a Facts>) -> bool {
-        self.clause_broken(facts).is_none()
+    fn bears(&self, told: &Telling<Topic, Facts>, given: &Facts) -> bool {
+        told.facts.bears(told.topic, told.part == Part::Asked, given)
+    }
+
+    fn evaluate_facts<'a>(&self, _: usize, topic: Topic, facts: impl Iterator<Item = &'a Facts>) -> bool {
+        self.clause_broken(topic, facts).is_none()
     }
 
     fn evaluate_at(&self, _: usize, local: &Local<Party>) -> bool {
@@ -275,3 +294,6 @@ impl Beginning {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

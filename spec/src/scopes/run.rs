@@ -52,7 +52,8 @@ impl Catalogue for Scopes {
             return run;
         }
         let scope = Self::find(name);
-        let system = match scope.system(Variation { salt: options.salt, reduce: options.reductions }) {
+        let sought = options.property.as_deref();
+        let system = match scope.system(Variation { salt: options.salt, reduce: options.reductions, sought }) {
             Ok(system) => system,
             Err(broken) => return spoilt(&scope, &broken, options.reductions),
         };
@@ -63,8 +64,8 @@ impl Catalogue for Scopes {
         };
         let run_options = engine::RunOptions { threads: options.threads, strategy: Strategy::Dfs, limits };
         let mut progress = |now: &engine::Progress| progress(progress_of(now));
-        let sought = options.property.as_deref().and_then(|p| engine::seek(&system, p, &run_options, &mut progress));
-        let outcome = sought.unwrap_or_else(|| engine::run(&system, &run_options, progress));
+        let found = sought.and_then(|property| engine::seek(&system, property, &run_options, &mut progress));
+        let outcome = found.unwrap_or_else(|| engine::run(&system, &run_options, progress));
         let shortening = Duration::from_secs(options.shortening_seconds);
         let tell = |name: &&'static str| counterexample(&scope, &system, &outcome, name, shortening);
         let counterexamples = outcome.violations.iter().map(tell).collect();
@@ -138,7 +139,7 @@ impl Catalogue for Scopes {
         if alone::find(name).is_some() {
             return Err("it has no replicas to walk through".into());
         }
-        Self::find(name).begin().map(|_| ()).map_err(|broken| format!("its beginning breaks {}", broken.why()))
+        Self::find(name).begin(None).map(|_| ()).map_err(|broken| format!("its beginning breaks {}", broken.why()))
     }
 
     fn explore(&self, name: &str, address: SocketAddr) -> Result<(), String> {

@@ -139,7 +139,9 @@ pub fn why(system: &System<Party, Referee>, path: &[Action], property: &str) -> 
     let amiss = |state| match property {
         "timers-set" => Referee::timer_amiss(&system.view(state)),
         INDUCTIVE_INVARIANT => {
-            let clause = system.universe().ghost().clause_broken(system.view(state).facts());
+            let referee = system.universe().ghost();
+            let mut told = system.view(state).told().into_iter();
+            let clause = told.find_map(|(topic, facts)| referee.clause_broken(topic, facts.into_iter()));
             clause.map(|clause| format!("the clause {clause} of the invariant does not hold"))
         }
         _ => system.universe().ghost().no_progress(&system.view(state)),

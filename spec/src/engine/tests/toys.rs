@@ -181,6 +181,7 @@ pub(super) struct Chosen {
 impl Ghost<Paxos> for Chosen {
     type Record = BTreeSet<(Ballot, u8, usize)>;
     type Effect = Vec<(Ballot, u8, usize)>;
+    type Topic = ();
     type Facts = ();
 
     fn initial(&self) -> Self::Record {
@@ -288,6 +289,7 @@ pub(super) struct MustHeed;
 impl Ghost<Sleeper> for MustHeed {
     type Record = ();
     type Effect = ();
+    type Topic = ();
     type Facts = ();
 
     fn initial(&self) {}

@@ -25,6 +25,7 @@ use crate::refinement::protocol::{Action, Domain, Protocol};
 use paxos_model::machine::StateMachine;
 use paxos_model::replica::ballot::{Ballot, Slot};
 use paxos_model::replica::configuration::Configuration;
+use paxos_model::replica::leader::Leader;
 use paxos_model::replica::message::{Entry, Message};
 use paxos_model::replica::{Role, State};
 use stateright::actor::Id;
@@ -42,12 +43,17 @@ pub(crate) type Known<S> = Protocol<Value<S>>;
 /// Why a step is none of the abstract protocol's, if it is not.
 pub fn broken<S: Judged>(configuration: &Configuration, seen: &Seen<'_, S>, looks: Looks) -> Option<String> {
     let (domain, known) = premises(configuration, seen, looks);
-    broken_from(&domain, known, seen)
+    broken_from(configuration, &domain, known, seen)
 }
 
 /// The same, from what is `known` before the step.
-pub(crate) fn broken_from<S: Judged>(domain: &Domain, mut known: Known<S>, seen: &Seen<'_, S>) -> Option<String> {
-    take_actions(domain, &mut known, seen).and_then(|_| has_come_about(domain, &known, seen)).err()
+pub(crate) fn broken_from<S: Judged>(
+    configuration: &Configuration,
+    domain: &Domain,
+    mut known: Known<S>,
+    seen: &Seen<'_, S>,
+) -> Option<String> {
+    take_actions(domain, &mut known, seen).and_then(|_| has_come_about(configuration, domain, &known, seen)).err()
 }
 
 /// The actions that a step is, in their order.
@@ -63,6 +69,14 @@ pub(crate) fn actions<S: Judged>(
 /// What is left of the state before a step: a crash leaves what is stored.
 fn left<'a, S: Judged>(seen: &Seen<'a, S>) -> Option<&'a State<S>> {
     (!seen.is_restart()).then_some(seen.before)
+}
+
+/// The leader that a replica is.
+fn leader<S: Judged>(state: &State<S>) -> Option<&Leader<S::Command>> {
+    match &state.role {
+        Role::Leading(leader) => Some(leader),
+        Role::Following | Role::Polling { .. } | Role::Preparing(_) => None,
+    }
 }
 
 /// The voters' smallest quorums. Not asked of the replica's own code, which might count otherwise.
@@ -105,14 +119,7 @@ fn take_actions<S: Judged>(
         taken.push(action);
         Ok::<(), String>(())
     };
-    let led = before.and_then(|state| match &state.role {
-        Role::Leading(leader) => Some(leader),
-        _ => None,
-    });
-    let leads = match &after.role {
-        Role::Leading(leader) => Some(leader),
-        _ => None,
-    };
+    let (led, leads) = (before.and_then(leader), leader(after));
     let decided = before.map_or(stored_before.decided, |state| state.durable.decided);
     for slot in decided..after.durable.decided {
         let value = after.durable.log.get(&slot);

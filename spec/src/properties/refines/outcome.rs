@@ -1,18 +1,24 @@
 //! What is there after a step, which must have come about: what is stored, sent and known.
 
 use super::premises::reports;
-use super::{Known, Value, is_decided, left, reads};
+use super::{Known, Value, is_decided, leader, left, reads};
 use crate::properties::step::{Judged, Seen};
 use crate::properties::transition::stored_or_empty;
 use crate::refinement::protocol::Domain;
 use paxos_model::replica::ballot::{Ballot, Slot};
+use paxos_model::replica::configuration::Configuration;
 use paxos_model::replica::durable::Durable;
 use paxos_model::replica::message::{Message, MessageOf};
 use paxos_model::replica::{Role, State};
 use stateright::actor::Id;
 
 /// Whether everything that is stored, sent and known after a step is true of what is `known` then; the error says what is not.
-pub(crate) fn has_come_about<S: Judged>(domain: &Domain, known: &Known<S>, seen: &Seen<'_, S>) -> Result<(), String> {
+pub(crate) fn has_come_about<S: Judged>(
+    configuration: &Configuration,
+    domain: &Domain,
+    known: &Known<S>,
+    seen: &Seen<'_, S>,
+) -> Result<(), String> {
     let (node, before, after) = (seen.node, left(seen), seen.after);
     let (stored_before, stored) = (stored_or_empty(seen.stored_before), stored_or_empty(seen.stored_after));
     is_stored::<S>(domain, known, node, &stored)
@@ -21,7 +27,7 @@ pub(crate) fn has_come_about<S: Judged>(domain: &Domain, known: &Known<S>, seen:
         .and_then(|()| is_begun_once(node, (before, &stored_before), (after, &stored)))
         .and_then(|()| remembers::<S>(known, after))
         .and_then(|()| may_report::<S>(domain, known, node, &stored))
-        .and_then(|()| reads::keeps(&domain.quorums, seen))
+        .and_then(|()| reads::keeps(configuration, &domain.quorums, seen))
 }
 
 /// What is stored after the step came about by its actions.
@@ -75,11 +81,8 @@ fn is_sent<S: Judged>(
             known.votes.iter().any(|(b, s, _, voter)| (b, s, voter) == (ballot, slot, &node))
         }
         Message::Heartbeat { ballot, decided, round } => {
-            let begun = [left(seen), Some(seen.after)].into_iter().flatten().filter_map(|state| match &state.role {
-                Role::Leading(leader) if leader.ballot == *ballot => Some(leader.round),
-                _ => None,
-            });
-            let is_begun = begun.max().is_some_and(|begun| *round <= begun);
+            let leaders = [left(seen), Some(seen.after)].into_iter().flatten().filter_map(leader);
+            let is_begun = leaders.into_iter().any(|leader| leader.ballot == *ballot && *round <= leader.round);
             dst != node && leads_in(seen, *ballot) && known.marked(*ballot) >= *decided && is_begun
         }
         // A read that is confirmed by it misses nothing, since nothing higher was promised after the round began.
@@ -212,7 +215,6 @@ mod tests {
     use super::super::quorums;
     use super::*;
     use paxos_model::kv::Kv;
-    use paxos_model::replica::configuration::Configuration;
     use paxos_model::replica::message::{Entry, Vote};
     use paxos_model::replica::{Options, Replica, Timer};
     use paxos_model::trace::Input;

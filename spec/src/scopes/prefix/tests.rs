@@ -11,13 +11,13 @@ fn scope() -> Scope {
 }
 
 fn broken(scope: &Scope) -> Box<Broken> {
-    scope.begin().expect_err("a beginning that is broken")
+    scope.begin(None).expect_err("a beginning that is broken")
 }
 
 #[test]
 fn every_scope_of_the_catalogue_can_begin() {
     for scope in catalogue::scopes() {
-        assert!(scope.begin().is_ok(), "{}: {}", scope.name, broken(&scope).why());
+        assert!(scope.begin(None).is_ok(), "{}: {}", scope.name, broken(&scope).why());
     }
 }
 
@@ -41,7 +41,7 @@ fn a_rule_that_breaks_inside_is_told_with_the_steps_that_matter() {
     let scope = scope();
     let mut judge = scope.judge();
     judge.scripts.clear();
-    let broken = play(&scope.parties(), &judge, &scope.prefix).expect_err("nobody asked for what is decided");
+    let broken = play(&scope.parties(), &judge, None, &scope.prefix).expect_err("nobody asked for what is decided");
     assert_eq!(broken.properties[0].0, "validity", "{}", broken.why());
     let steps = story::played(&scope.parties(), &broken);
     let last = steps.last().unwrap();
@@ -49,6 +49,11 @@ fn a_rule_that_breaks_inside_is_told_with_the_steps_that_matter() {
     assert!(steps.len() < 15, "{} steps", steps.len());
     assert!(steps[0].what == "node 0: its election timer runs out", "{:?}", steps[0]);
     assert!(steps.iter().any(|step| step.what.contains("from client 3")), "{steps:#?}");
+    // Where something else is asked about, the beginning goes on behind it.
+    let begin = |sought| play(&scope.parties(), &judge, Some(sought), &scope.prefix);
+    assert_eq!(begin("validity").expect_err("the same").properties[0].0, "validity");
+    let begun = begin("agreement").expect("it breaks nothing else");
+    assert_eq!(begun.steps.len(), scope.begin(None).unwrap().steps.len());
 }
 
 #[test]
@@ -71,7 +76,7 @@ fn a_panic_is_a_violation_at_the_start_and_inside() {
 #[test]
 fn a_run_and_random_runs_report_a_broken_beginning() {
     let scope = Scope { prefix: vec![Play::Admit(0)], ..scope() };
-    let broken = scope.begin().err();
+    let broken = scope.begin(None).err();
     assert!(scope.system(Variation::default()).is_err());
     let run = spoilt(&scope, &broken.unwrap(), true);
     let verdict = |name: &str| run.report.properties.iter().find(|p| p.name == name).unwrap().verdict;
